@@ -1,0 +1,1 @@
+"""Doors of the control plane: HTTP, gRPC and metrics."""

@@ -1,0 +1,1 @@
+"""Pure decisions: standard library only; no clock, dice, IO or logging. `now` is always a parameter."""

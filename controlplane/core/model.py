@@ -1,0 +1,325 @@
+"""The nouns of the control plane: frozen values that decisions read and return.
+
+Rules of this file:
+
+1. Nothing here does anything: no method changes a value or looks outside.
+2. Times are seconds of one clock that the caller names `now` (wall time, so that replicas agree).
+3. A field with a unit or a rule says so in the string below it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from typing import NewType
+
+RegionId = NewType("RegionId", str)
+NodeId = NewType("NodeId", str)
+RoomId = NewType("RoomId", str)
+ParticipantId = NewType("ParticipantId", str)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A point on the globe, and how sure somebody is of it."""
+
+    lat: float
+    """Degrees, -90 to 90."""
+    lon: float
+    """Degrees, -180 to 180."""
+    radius_km: float | None = None
+    """Accuracy radius as a GeoIP database states it; None for a place that is simply known."""
+
+
+# --- topology: what operators write -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TurnServer:
+    """A TURN server (RFC 8656) beside the nodes of a region."""
+
+    host: str
+    port: int = 3478
+    tls_port: int = 5349
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A place with nodes."""
+
+    id: RegionId
+    title: str
+    location: Location
+    residency: frozenset[str] = frozenset()
+    """Tags that a join may require."""
+    provider: str | None = None
+    desired_nodes: int = 1
+    node_capacity: int = 400
+    """Participants that a node of this region takes, unless the node says less."""
+    turn_servers: tuple[TurnServer, ...] = ()
+    turn_transports: tuple[str, ...] = ("udp", "tcp", "tls")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSeed:
+    """What an operator declares about the path between two regions, in both directions."""
+
+    between: tuple[RegionId, RegionId]
+    rtt_ms: float | None = None
+    cost_per_gb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Addresses that belong to a region whatever a GeoIP database says; the longest prefix wins."""
+
+    cidr: IPv4Network | IPv6Network
+    region: RegionId
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The knobs of placement."""
+
+    edge_weight: float = 0.3
+    """How much a millisecond of access round trip (what a NACK costs) counts beside one of delay."""
+    rehome_gain_ms: float = 3.0
+    """A participant is moved only when the mean delay of the room falls by at least this."""
+    probe_regions: int = 3
+    """Regions that a client is asked to measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Everything that operators declare, already checked for consistency."""
+
+    regions: Mapping[RegionId, Region]
+    links: tuple[LinkSeed, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    policy: Policy = field(default_factory=Policy)
+
+
+# --- nodes: what registers itself ---------------------------------------------------------------
+
+
+class NodeState(StrEnum):
+    """The life of a node as the control plane sees it; core/liveness.py has the transitions."""
+
+    JOINING = "joining"
+    """Connected, first report still missing: takes nobody."""
+    SERVING = "serving"
+    DRAINING = "draining"
+    """Keeps whom it has, takes nobody new."""
+    SUSPECT = "suspect"
+    """Its session broke or a report is overdue: takes nobody new, keeps whom it has for now."""
+    LOST = "lost"
+    """Its participants are placed elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One edge SFU process, as of its last report."""
+
+    id: NodeId
+    region: RegionId
+    http_url: str
+    """Base of its WHIP and WHEP URLs."""
+    media_host: str
+    media_port: int
+    trunk_target: str
+    """Its TrunkService, as host:port."""
+    capacity: int
+    engine: str
+    version: str
+    state: NodeState
+    heard_at: float
+    registered_at: float
+    load: float = 0.0
+    """Fraction of the capacity in use at the last report."""
+    participants: int = 0
+    """Sessions at the last report."""
+    placed_since_report: int = 0
+    """Own placements that the last report cannot know yet: stale load is what makes herds."""
+    why: str = ""
+    """Why it is in this state, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """One direction of a room between two nodes, as the sending node reports it."""
+
+    room: RoomId
+    from_node: NodeId
+    to_node: NodeId
+    state: str
+    """"wanted" (no report yet), "connecting", "up" or "down"."""
+    tracks: tuple[str, ...] = ()
+    packets: int = 0
+    repaired: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TrackStatus:
+    """A track that a participant publishes, as its node reports it."""
+
+    id: str
+    kind: str
+    """"audio" or "video"."""
+    codec: str
+    packets: int = 0
+
+
+# --- joins --------------------------------------------------------------------------------------
+
+
+class Role(StrEnum):
+    """What a participant does in a room."""
+
+    PUBLISHER = "publisher"
+    """Sends and receives."""
+    VIEWER = "viewer"
+    """Only receives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """Hard rules of one join."""
+
+    residency: frozenset[str] = frozenset()
+    """Tags that the region must carry, all of them."""
+    regions: frozenset[RegionId] = frozenset()
+    """Regions to choose from; empty for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A request for a place, with ids already checked (see core/ids.py)."""
+
+    room: RoomId
+    participant: ParticipantId
+    session: str
+    """Chosen by the caller: the same session gets the same assignment again."""
+    client_ip: str | None = None
+    probes: Mapping[RegionId, tuple[float, ...]] = field(default_factory=dict)
+    """Round trips in milliseconds, by region, one per sample."""
+    role: Role = Role.PUBLISHER
+    require: Requirements = field(default_factory=Requirements)
+    exclude_nodes: frozenset[NodeId] = frozenset()
+
+
+class RttSource(StrEnum):
+    """Where an estimate comes from, best first."""
+
+    PROBE = "probe"
+    LEARNED = "learned"
+    VIA_MESH = "via-mesh"
+    """Through a measured region and the known SFU-SFU round trip."""
+    OVERRIDE = "override"
+    """The operator's CIDR override says so."""
+    GEO = "geo"
+    """Distance model from a GeoIP location."""
+    UNKNOWN = "unknown"
+    """Nothing is known; the same guess for every region."""
+
+
+@dataclass(frozen=True, slots=True)
+class RttEstimate:
+    """Round trip between a client and a region."""
+
+    rtt_ms: float
+    spread_ms: float
+    """One standard deviation of what the truth may be."""
+    source: RttSource
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One node that was considered, and what became of it."""
+
+    node: NodeId
+    region: RegionId
+    rtt: RttEstimate
+    score: float | None
+    """Milliseconds of cost, lower is better; None when refused."""
+    terms: Mapping[str, float]
+    """What the score is made of, in milliseconds: "delay", "edge", "load"."""
+    refusal: str | None = None
+    """Why not, in a sentence that begins with the rule's name; None when it was eligible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why somebody sits where they sit."""
+
+    node: NodeId
+    region: RegionId
+    because: tuple[str, ...]
+    """Sentences for people, the most important first."""
+    candidates: tuple[Candidate, ...]
+    """Everything that was considered, the best first."""
+    fallbacks: tuple[NodeId, ...]
+    """At most two, the best first; in other regions where possible."""
+    decided_at: float
+    location: Location | None = None
+    location_source: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A participant's place: the lease that the store keeps."""
+
+    room: RoomId
+    participant: ParticipantId
+    session: str
+    role: Role
+    node: NodeId
+    region: RegionId
+    epoch: int
+    """Grows with each assignment of this participant, never goes back."""
+    assigned_at: float
+    expires_at: float
+    """The lease's end; a repeated join and the node's reports push it forward."""
+    decision: Decision
+    rtts: Mapping[RegionId, RttEstimate]
+    """What is known of the participant's round trips; later decisions of the room read it."""
+    require: Requirements = field(default_factory=Requirements)
+    tracks: tuple[TrackStatus, ...] = ()
+    """What the node says the participant publishes."""
+    live: bool = False
+    """The node has reported the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Who sits where; the unit that decisions look at."""
+
+    id: RoomId
+    assignments: Mapping[ParticipantId, Assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that a placement reads, loaded once per decision."""
+
+    topology: Topology
+    nodes: Mapping[NodeId, Node]
+    region_rtt: Mapping[tuple[RegionId, RegionId], float]
+    """Round trips between regions in milliseconds, both directions present, measured or seeded."""
+
+
+# --- events -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, for signalling servers and operators."""
+
+    id: int
+    """Grows by one; what Last-Event-ID repeats."""
+    type: str
+    """participant.assigned, participant.moved, participant.ended, node.ready, node.lost, node.drained,
+    node.draining, cascade.changed, topology.changed."""
+    at: float
+    data: Mapping[str, object]

@@ -1,0 +1,1 @@
+"""State behind one protocol: base.py says what each method guarantees."""

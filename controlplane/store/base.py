@@ -1,0 +1,163 @@
+"""The state that replicas share, behind one protocol.
+
+Methods are grouped by what they guarantee; a new store starts from this docstring:
+
+- **Atomic**: `admit`, `end`, `put_topology`. Each is one indivisible step. The loser of a race is told
+  (`Conflict`), never silently overwritten. Nothing is check-then-set.
+- **Consistent reads**: `room`, `assignment`, `rooms`, `topology` see every atomic step that returned before them.
+- **Hints**: nodes, link reports. Last writer wins, they may be a report old; the node itself is the
+  authority for admission.
+- **Events**: appended by the atomic steps themselves, so that no change is without its event; kept for a
+  bounded number, resumable by id.
+
+Epochs of a participant only grow, across leave and join too.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from controlplane.core.model import (
+    Assignment,
+    Event,
+    LinkStatus,
+    Node,
+    NodeId,
+    ParticipantId,
+    Room,
+    RoomId,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The assignment is in force."""
+
+    assignment: Assignment
+    created: bool
+    """False when the same session already had one: that one is returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Somebody else was faster; `current` is what is true now."""
+
+    current: Assignment | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTopology:
+    """The operators' YAML as they wrote it, with its version."""
+
+    version: int
+    text: str
+
+
+class Store(Protocol):
+    """See the module's docstring for what each group guarantees."""
+
+    # --- atomic ---------------------------------------------------------------------------------
+
+    async def admit(
+        self, proposal: Assignment, *, replaces: int | None, event: str, now: float
+    ) -> Admitted | Conflict:
+        """Put `proposal` in force, its epoch replaced by one above every epoch that the participant ever had.
+
+        `replaces` is the epoch of the live assignment that the caller has seen, None if it saw none.
+        A live assignment with the same session, when `replaces` is None, is returned as it is with
+        `created=False` (its lease pushed to the proposal's `expires_at`). A live assignment whose epoch is
+        not `replaces` gives `Conflict`. `event` is the type of the event that is appended
+        (participant.assigned or participant.moved).
+        """
+        ...
+
+    async def end(
+        self,
+        room: RoomId,
+        participant: ParticipantId,
+        *,
+        epoch: int | None,
+        reason: str,
+        now: float,
+    ) -> Assignment | None:
+        """End the live assignment if its epoch is `epoch` (any for None); return it, or None if there was none."""
+        ...
+
+    async def put_topology(self, text: str, *, expect_version: int, now: float) -> int | None:
+        """Store the YAML if the version is still `expect_version` (0 for none); return the new one or None."""
+        ...
+
+    # --- consistent reads -----------------------------------------------------------------------
+
+    async def topology(self) -> StoredTopology | None:
+        """Return the stored YAML."""
+        ...
+
+    async def room(self, room: RoomId) -> Room:
+        """Return the room with its live assignments; an unknown room is empty."""
+        ...
+
+    async def rooms(self, *, after: RoomId | None, limit: int) -> Sequence[Room]:
+        """Return up to `limit` rooms with ids above `after`, in order of id."""
+        ...
+
+    async def assignment(self, room: RoomId, participant: ParticipantId) -> Assignment | None:
+        """Return the live assignment."""
+        ...
+
+    async def assignments_on(self, node: NodeId) -> Sequence[Assignment]:
+        """Return the live assignments of a node."""
+        ...
+
+    async def expired(self, *, now: float, limit: int) -> Sequence[Assignment]:
+        """Return up to `limit` live assignments whose lease is over."""
+        ...
+
+    # --- hints ----------------------------------------------------------------------------------
+
+    async def put_node(self, node: Node) -> None:
+        """Remember a node."""
+        ...
+
+    async def drop_node(self, node: NodeId) -> None:
+        """Forget a node that was lost long ago, with its links."""
+        ...
+
+    async def nodes(self) -> Mapping[NodeId, Node]:
+        """Return all remembered nodes."""
+        ...
+
+    async def note_sessions(
+        self, node: NodeId, seen: Mapping[tuple[RoomId, ParticipantId], Assignment], *, now: float
+    ) -> None:
+        """Write back what a node reported of its participants: `tracks`, `live`, `expires_at` of each.
+
+        Entries whose epoch is no longer the live one are ignored.
+        """
+        ...
+
+    async def put_links(self, node: NodeId, links: Sequence[LinkStatus]) -> None:
+        """Replace what this node, as sender, said of its links."""
+        ...
+
+    async def links(self, room: RoomId) -> Sequence[LinkStatus]:
+        """Return the reported links of a room."""
+        ...
+
+    # --- events ---------------------------------------------------------------------------------
+
+    async def append_event(self, type_: str, data: Mapping[str, object], *, now: float) -> Event:
+        """Append an event that belongs to no atomic step, such as node.lost."""
+        ...
+
+    async def last_event_id(self) -> int:
+        """Return the id of the newest event, 0 if there was none."""
+        ...
+
+    def events(self, *, after: int) -> AsyncIterator[Event]:
+        """Yield events with ids above `after`, then wait for more, for ever.
+
+        When events after `after` are no longer kept, the first one is `stream.reset`, whose data has
+        `{"oldest": id}`: the reader has to load the state anew.
+        """
+        ...

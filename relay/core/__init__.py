@@ -1,0 +1,1 @@
+"""Pure packet logic: standard library only; no clock, dice, IO or logging. `now` is always a parameter."""

@@ -1,0 +1,1 @@
+"""What moves media on a node, behind one protocol."""

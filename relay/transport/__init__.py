@@ -1,0 +1,1 @@
+"""Sockets, SRTP and the borrowed names of other libraries."""

@@ -1,0 +1,1 @@
+"""Links to other nodes: signalled over gRPC, carried by SRTP, repairing their own loss."""
