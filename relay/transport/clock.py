@@ -1,0 +1,20 @@
+"""The only place where a node reads a clock."""
+
+import time
+
+from relay.core.rtcp import NTP_EPOCH
+
+
+def monotonic() -> float:
+    """Return seconds that never go back; what `now` means everywhere on a node."""
+    return time.monotonic()
+
+
+def wall() -> float:
+    """Return seconds since 1970."""
+    return time.time()  # noqa: TID251 - this is the clock
+
+
+def ntp() -> float:
+    """Return seconds since 1900, as sender reports carry them (RFC 3550, section 4)."""
+    return wall() + NTP_EPOCH
