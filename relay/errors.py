@@ -46,6 +46,12 @@ class ConflictError(RelayError):
     status = 409
 
 
+class ContentTypeError(RelayError):
+    """The body is not of the type that this resource takes."""
+
+    status = 415
+
+
 class UnsupportedError(RelayError):
     """The offer asks for something that this node cannot do."""
 

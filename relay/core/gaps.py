@@ -69,6 +69,11 @@ class Gaps:
         self._bound()
         return True
 
+    def asked(self, sequence: int) -> bool:
+        """Return whether this packet is missing and was asked for: if it comes now, it is a repair."""
+        missing = self._missing.get(sequence)
+        return missing is not None and missing.tries > 0
+
     def due(self, now: float, rtt_s: float) -> list[int]:
         """Return the sequence numbers to ask for now, in order of the stream; each call counts as a request."""
         wanted = []

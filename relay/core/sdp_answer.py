@@ -6,6 +6,10 @@ from relay.core.model import Codec
 from relay.core.sdp import OfferedMedia, parameters
 
 
+_SPELLING = {"vp8": "VP8", "h264": "H264"}
+"""libwebrtc negotiates "vp8" and then encodes nothing: it creates encoders by the registered spelling."""
+
+
 def supported(codec: Codec) -> bool:
     """Tell whether the node forwards this codec."""
     if codec.name == "h264":  # mode 0 cannot carry what mode 1 sends
@@ -128,7 +132,8 @@ def _answer_media(media: AnsweredMedia, local: LocalTransport, version: int) -> 
 def _answer_codec(offered: OfferedMedia, pt: int) -> list[str]:
     codec = offered.codecs[pt]
     channels = f"/{codec.channels}" if codec.channels else ""
-    lines = [f"a=rtpmap:{pt} {codec.name}/{codec.clock_rate}{channels}"]
+    name = _SPELLING.get(codec.name, codec.name)
+    lines = [f"a=rtpmap:{pt} {name}/{codec.clock_rate}{channels}"]
     if codec.fmtp:
         lines.append(f"a=fmtp:{pt} {codec.fmtp}")
     known = {"nack", "nack pli", "ccm fir", "goog-remb"}

@@ -1,43 +1,35 @@
 """Names of other libraries that are not documented as theirs to give, all in one place.
 
-- `aioice.stun`: reads and writes STUN messages (RFC 8489). aioice 0.13 raises struct.error on a short
-  attribute; callers catch `STUN_ERRORS`.
-- `pylibsrtp._binding`: libsrtp's own functions. `pylibsrtp.Session` refuses RTP packets over 1356 bytes, which
-  GStreamer sends, and costs 0.6 µs a packet more.
+`pylibsrtp._binding` holds libsrtp's own functions. `pylibsrtp.Session` refuses RTP packets over 1356 bytes,
+which GStreamer sends, and costs 0.6 µs a packet more.
 
 `self_test` runs at start, so that a release that moved something is found there and not in the first call.
 """
 
-import inspect
-import struct
 from typing import Any
 
-import aioice.stun
+import pylibsrtp
 from pylibsrtp import _binding
 
-stun = aioice.stun
 srtp_library: Any = _binding.lib
 srtp_ffi: Any = _binding.ffi
 
-STUN_ERRORS = (ValueError, struct.error, KeyError)
-"""What parsing a hostile STUN message may raise; UnicodeDecodeError is a ValueError."""
+_FUNCTIONS = ("srtp_protect", "srtp_unprotect", "srtp_protect_rtcp", "srtp_unprotect_rtcp")
 
-_LIBSRTP = ("srtp_protect", "srtp_unprotect", "srtp_protect_rtcp", "srtp_unprotect_rtcp")
+
+def srtp_handle(session: pylibsrtp.Session) -> Any:
+    """Return libsrtp's `srtp_t` of a session, which goes on owning it."""
+    return session._srtp[0]  # noqa: SLF001 - this is the place for it
 
 
 def self_test() -> None:
     """Raise RuntimeError, naming what is missing, if a borrowed name is not what it was."""
     missing = [
-        f"pylibsrtp._binding.lib.{name}" for name in _LIBSRTP if not hasattr(srtp_library, name)
+        f"pylibsrtp._binding.lib.{name}" for name in _FUNCTIONS if not hasattr(srtp_library, name)
     ]
-    parse = inspect.signature(stun.parse_message).parameters
-    if list(parse)[:2] != ["data", "integrity_key"]:
-        missing.append("aioice.stun.parse_message(data, integrity_key)")
-    missing += [
-        f"aioice.stun.{name}" for name in ("Message", "Method", "Class") if not hasattr(stun, name)
-    ]
+    if not hasattr(pylibsrtp.Session(), "_srtp"):
+        missing.append("pylibsrtp.Session._srtp")
     if missing:
         raise RuntimeError(
-            f"installed versions of aioice or pylibsrtp do not have {', '.join(missing)}: "
-            "install the versions of requirements.lock"
+            f"the installed pylibsrtp has no {', '.join(missing)}: install the versions of requirements.lock"
         )

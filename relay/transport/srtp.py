@@ -1,10 +1,12 @@
 """SRTP and SRTCP (RFC 3711, 7714) for one direction of one session."""
 
+from contextlib import suppress
 from enum import Enum
 
+from pylibsrtp import Error as LibsrtpError
 from pylibsrtp import Policy, Session
 
-from relay.transport.borrowed import srtp_ffi, srtp_library
+from relay.transport.borrowed import srtp_ffi, srtp_handle, srtp_library
 
 
 class SrtpError(Exception):
@@ -58,7 +60,7 @@ class SrtpContext:
         policy.allow_repeat_tx = True
         policy.window_size = REPLAY_WINDOW
         self._session = Session(policy)  # owns the libsrtp session, which it frees
-        self._srtp = self._session._srtp[0]  # noqa: SLF001 - see borrowed.py
+        self._srtp = srtp_handle(self._session)
 
     def protect(self, packet: bytes) -> bytes:
         """Return the SRTP packet. Raises `SrtpError`."""
@@ -75,6 +77,14 @@ class SrtpContext:
     def unprotect_rtcp(self, packet: bytes) -> bytes:
         """Return the RTCP packet. Raises `SrtpError`."""
         return self._run(srtp_library.srtp_unprotect_rtcp, packet)
+
+    def forget(self, ssrc: int) -> None:
+        """Free the state of a stream that is over; its SSRC must not come again under this key.
+
+        libsrtp keeps one per SSRC for ever, in a list that it walks for each packet.
+        """
+        with suppress(LibsrtpError):  # a stream that never sent has no state
+            self._session.remove_stream(ssrc)
 
     def _run(self, function: object, packet: bytes) -> bytes:
         size = len(packet)

@@ -1,0 +1,46 @@
+"""ICE-lite (RFC 8445, section 2.5) for many sessions on one port: who sent this check, and the answer.
+
+A lite agent sends no checks of its own. It answers those of the client, which nominates; the user name's first
+half is the ufrag that the SDP answer gave the client, and leads to the session.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from relay.core import stun
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A connectivity check that authenticated."""
+
+    ufrag: str
+    nominated: bool
+    response: bytes
+
+
+def check(
+    request: stun.Message, source: tuple[str, int], password_of: Callable[[str], str | None]
+) -> Checked | None:
+    """Return the answer to a connectivity check, or None if it is not for one of ours or not authentic.
+
+    `password_of` maps a local ufrag to its password, None for unknown ones.
+    """
+    ufrag = request.username.partition(":")[0]
+    password = password_of(ufrag)
+    if password is None or not request.authentic(password):
+        return None
+    response = stun.binding_success(request.transaction, source, password)
+    return Checked(ufrag, stun.USE_CANDIDATE in request.attributes, response)
+
+
+def answer_probe(request: stun.Message, source: tuple[str, int]) -> bytes | None:
+    """Return the answer to a plain Binding request, by which nodes and clients measure round trips.
+
+    None if the answer were larger than the request: a port that multiplies what it gets is a weapon against
+    whoever's address is forged. Those who measure pad their requests.
+    """
+    if stun.USERNAME in request.attributes:
+        return None
+    response = stun.binding_success(request.transaction, source)
+    return response if len(response) <= len(request.datagram) else None

@@ -1,0 +1,167 @@
+"""One client's transport: ICE-lite, DTLS and SRTP between the shared UDP port and a session."""
+
+import secrets
+from collections.abc import Callable
+from typing import Protocol
+
+from relay.core import rtcp, rtp
+from relay.core.sdp import Offer
+from relay.core.sdp_answer import LocalTransport
+from relay.engines.embedded.dtls import Certificate, DtlsSession, DtlsState, SrtpPair
+from relay.transport.srtp import SrtpError
+
+Address = tuple[str, int]
+
+CONNECT_WITHIN_S = 15.0
+"""From the answer to a finished handshake. ICE on a bad network takes up to ten seconds."""
+
+CONSENT_S = 30.0
+"""Without an authentic check for this long the client is gone (RFC 7675, section 5.1)."""
+
+
+class PeerHandler(Protocol):
+    """A session that uses a transport."""
+
+    def connected(self, now: float) -> None:
+        """The handshake is done: packets may flow."""
+        ...
+
+    def take_rtp(self, packet: bytes, now: float) -> None:
+        """Take an RTP packet that authenticated."""
+        ...
+
+    def take_rtcp(self, packets: list[rtcp.Packet], now: float) -> None:
+        """Take the packets of an RTCP compound that authenticated."""
+        ...
+
+
+class Peer:
+    """ICE-lite, DTLS and SRTP of one client. Single-threaded; `now` is monotonic seconds."""
+
+    def __init__(
+        self,
+        offer: Offer,
+        certificate: Certificate,
+        handler: PeerHandler,
+        send: Callable[[bytes, Address], None],
+        now: float,
+    ) -> None:
+        self.ufrag = secrets.token_urlsafe(6)
+        self.pwd = secrets.token_urlsafe(24)
+        self.handshake_rtt_s: float | None = None
+        """Between a flight of ours and the answer to it, the shortest: a first idea of the round trip."""
+        self._server = offer.setup != "passive"  # RFC 5763: whoever offers actpass leaves it to us
+        self._dtls = DtlsSession(certificate, server=self._server, fingerprints=offer.fingerprints)
+        self._srtp: SrtpPair | None = None
+        self._handler = handler
+        self._send = send
+        self._remote: Address | None = None
+        self._began = now
+        self._checked_at = now
+        self._flight_at: float | None = None
+        self._started = False
+        self.rejected_packets = 0
+        """Packets that did not authenticate."""
+
+    def local_transport(self, address: Address, fingerprint: str, cname: str) -> LocalTransport:
+        """Return what the SDP answer says of this end."""
+        return LocalTransport(
+            host=address[0],
+            port=address[1],
+            ice_ufrag=self.ufrag,
+            ice_pwd=self.pwd,
+            fingerprint=fingerprint,
+            setup="passive" if self._server else "active",
+            session_id=secrets.randbits(62),
+            cname=cname,
+        )
+
+    # --- from the port ---------------------------------------------------------------------------
+
+    def checked(self, source: Address, *, nominated: bool, now: float) -> None:
+        """Note an authentic connectivity check from `source`."""
+        self._checked_at = now
+        if nominated or self._remote is None:
+            self._remote = source
+        if not self._started:
+            self._started = True
+            self._send_flight(self._dtls.start(), now)
+
+    def dtls(self, datagram: bytes, now: float) -> None:
+        """Take a DTLS datagram."""
+        if self._flight_at is not None:
+            elapsed = now - self._flight_at
+            self._flight_at = None
+            self.handshake_rtt_s = min(elapsed, self.handshake_rtt_s or elapsed)
+        before = self._dtls.state
+        self._send_flight(self._dtls.receive(datagram), now)
+        if before is DtlsState.HANDSHAKE and self._dtls.state is DtlsState.CONNECTED:
+            self._flight_at = None
+            self._srtp = self._dtls.srtp
+            self._handler.connected(now)
+
+    def media(self, datagram: bytes, now: float) -> None:
+        """Take an SRTP or SRTCP datagram."""
+        if self._srtp is None:
+            return
+        try:
+            if rtp.is_rtcp(datagram):
+                plain = self._srtp.inbound.unprotect_rtcp(datagram)
+                self._handler.take_rtcp(rtcp.parse(plain), now)
+            else:
+                self._handler.take_rtp(self._srtp.inbound.unprotect(datagram), now)
+        except SrtpError:
+            self.rejected_packets += 1
+
+    # --- from the session ------------------------------------------------------------------------
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether media can flow."""
+        return self._srtp is not None and self._dtls.state is DtlsState.CONNECTED
+
+    def send_rtp(self, packet: bytes) -> None:
+        """Protect and send an RTP packet; before the handshake it goes nowhere."""
+        if self._srtp is not None and self._remote is not None:
+            try:
+                self._send(self._srtp.outbound.protect(packet), self._remote)
+            except SrtpError:
+                self.rejected_packets += 1
+
+    def send_rtcp(self, packet: bytes) -> None:
+        """Protect and send an RTCP packet."""
+        if self._srtp is not None and self._remote is not None:
+            try:
+                self._send(self._srtp.outbound.protect_rtcp(packet), self._remote)
+            except SrtpError:
+                self.rejected_packets += 1
+
+    def tick(self, now: float) -> None:
+        """Repeat a handshake flight that was lost."""
+        timeout = self._dtls.timeout_s()
+        if timeout is not None and timeout <= 0:
+            self._send_flight(self._dtls.handle_timeout(), now)
+
+    def why_over(self, now: float) -> str | None:
+        """Return why this transport is of no more use, or None."""
+        if self._dtls.state in (DtlsState.FAILED, DtlsState.CLOSED):
+            return f"dtls {self._dtls.state.value}: {self._dtls.why}"
+        if not self.is_connected and now - self._began > CONNECT_WITHIN_S:
+            return f"not connected within {CONNECT_WITHIN_S:.0f} s"
+        if now - self._checked_at > CONSENT_S:
+            return f"no sign of the client for {CONSENT_S:.0f} s"
+        return None
+
+    def close(self) -> None:
+        """Tell the client that it is over."""
+        if self._remote is not None:
+            for datagram in self._dtls.close():
+                self._send(datagram, self._remote)
+        self._srtp = None
+
+    def _send_flight(self, flight: list[bytes], now: float) -> None:
+        if self._remote is None or not flight:
+            return
+        for datagram in flight:
+            self._send(datagram, self._remote)
+        self._flight_at = now

@@ -1,0 +1,173 @@
+"""The one UDP socket that all trunks of a process share, and the keys of each trunk on it.
+
+A datagram belongs to the trunk whose far end has its source address, and only if it authenticates under that
+trunk's key (RFC 7714). Anything else is counted and dropped without a word: a log line per packet would be a gift
+to whoever sends junk.
+"""
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Protocol
+
+from relay.core.rtp import is_rtcp
+from relay.transport.clock import monotonic
+from relay.transport.srtp import Profile, SrtpContext, SrtpError
+from relay.trunk.model import Endpoint
+
+Address = tuple[str, int]
+
+PROFILE = Profile.AEAD_AES_256_GCM
+KEY_BYTES = PROFILE.key_bytes + PROFILE.salt_bytes
+
+SOCKET_BUFFER = 4 * 1024 * 1024
+"""Bytes to ask the kernel for: key frames of many tracks arrive at once. It may grant less."""
+
+
+@dataclass(slots=True)
+class TrunkCounters:
+    """Datagrams since the start."""
+
+    received: int = 0
+    sent: int = 0
+    stray: int = 0
+    """From nobody that a trunk leads to."""
+    forged: int = 0
+    """From a trunk's far end by its address, but not under its key, or replayed."""
+    unsendable: int = 0
+    """Too long, or refused by SRTP."""
+
+
+class CarrierUser(Protocol):
+    """Takes what a carrier brings."""
+
+    def take_rtp(self, packet: bytes, now: float) -> None:
+        """Take an RTP packet that authenticated."""
+        ...
+
+    def take_rtcp(self, packet: bytes, now: float) -> None:
+        """Take an RTCP compound that authenticated."""
+        ...
+
+
+class TrunkSocket(asyncio.DatagramProtocol):
+    """Sends and receives for every carrier."""
+
+    def __init__(self) -> None:
+        self.counters = TrunkCounters()
+        self._transport: asyncio.DatagramTransport | None = None
+        self._carriers: dict[Address, Carrier] = {}
+
+    @property
+    def local(self) -> Endpoint:
+        """Where the socket is bound. Raises RuntimeError before it is."""
+        if self._transport is None:
+            raise RuntimeError("the trunk socket is not open")
+        host, port = self._transport.get_extra_info("sockname")[:2]
+        return Endpoint(str(host), int(port))
+
+    def add(self, carrier: "Carrier") -> None:
+        """Expect datagrams from the carrier's far end; an older carrier of that address gets none any more."""
+        self._carriers[carrier.remote] = carrier
+
+    def remove(self, carrier: "Carrier") -> None:
+        """Expect nothing more for this very carrier."""
+        if self._carriers.get(carrier.remote) is carrier:
+            del self._carriers[carrier.remote]
+
+    def send(self, datagram: bytes, address: Address) -> None:
+        """Send, if the socket is open."""
+        if self._transport is not None:
+            self.counters.sent += 1
+            self._transport.sendto(datagram, address)
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    # --- asyncio.DatagramProtocol ----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport and enlarge the kernel's buffers."""
+        assert isinstance(transport, asyncio.DatagramTransport)  # noqa: S101 - asyncio's own promise
+        self._transport = transport
+        sock = transport.get_extra_info("socket")
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        """Give a datagram to the carrier that it claims to be from."""
+        carrier = self._carriers.get((addr[0], addr[1]))
+        if carrier is None:
+            self.counters.stray += 1
+            return
+        self.counters.received += 1
+        carrier.datagram(data)
+
+    def error_received(self, exc: Exception) -> None:
+        """Pass over an ICMP error: silence on the signalling tells whether the far end is gone."""
+
+
+class Carrier:
+    """The keys and the far address of one trunk, from one Open to the next."""
+
+    def __init__(
+        self,
+        socket: TrunkSocket,
+        user: CarrierUser,
+        remote: Endpoint,
+        *,
+        send_key: bytes,
+        receive_key: bytes,
+    ) -> None:
+        if ip_address(remote.host).version != ip_address(socket.local.host).version:
+            raise ValueError(
+                f"{remote.host} and this node's trunk address are not of the same IP version"
+            )
+        self.remote: Address = (remote.host, remote.port)
+        self._socket = socket
+        self._user = user
+        self._send = SrtpContext(PROFILE, send_key, outbound=True)
+        self._receive = SrtpContext(PROFILE, receive_key, outbound=False)
+        socket.add(self)
+
+    def send_rtp(self, packet: bytes) -> None:
+        """Protect and send an RTP packet."""
+        try:
+            self._socket.send(self._send.protect(packet), self.remote)
+        except SrtpError:
+            self._socket.counters.unsendable += 1
+
+    def send_rtcp(self, packet: bytes) -> None:
+        """Protect and send an RTCP compound."""
+        try:
+            self._socket.send(self._send.protect_rtcp(packet), self.remote)
+        except SrtpError:
+            self._socket.counters.unsendable += 1
+
+    def forget(self, ssrc: int) -> None:
+        """Free the state of a stream that this end sent and will never send again."""
+        self._send.forget(ssrc)
+
+    def forget_received(self, ssrc: int) -> None:
+        """Free the state of a stream that the far end withdrew."""
+        self._receive.forget(ssrc)
+
+    def datagram(self, data: bytes) -> None:
+        """Open a datagram and pass it on."""
+        try:
+            if len(data) < 12:
+                raise SrtpError("shorter than any header")
+            if is_rtcp(data):
+                self._user.take_rtcp(self._receive.unprotect_rtcp(data), monotonic())
+            else:
+                self._user.take_rtp(self._receive.unprotect(data), monotonic())
+        except SrtpError:
+            self._socket.counters.forged += 1
+
+    def close(self) -> None:
+        """Take nothing more from the far end."""
+        self._socket.remove(self)
