@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 FIXED_HEADER = struct.Struct("!BBHII")
 _U16 = struct.Struct("!H")
+_BLOCK_HEADER = struct.Struct("!HH")
 
 ONE_BYTE_PROFILE = 0xBEDE
 """The header extension profile of RFC 8285, section 4.2."""
@@ -66,7 +67,7 @@ def extensions(packet: bytes) -> Iterator[tuple[int, bytes]]:
     if not packet[0] & 0x10:
         return
     offset = 12 + 4 * (packet[0] & 0x0F)
-    profile, words = struct.unpack_from("!HH", packet, offset)
+    profile, words = _BLOCK_HEADER.unpack_from(packet, offset)
     if profile != ONE_BYTE_PROFILE:
         return
     position, end = offset + 4, offset + 4 + 4 * words
@@ -85,33 +86,25 @@ def extensions(packet: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def remap_extensions(packet: bytes, new_ids: bytes) -> bytes:
-    """Give every one-byte extension the id that the 16 bytes of `new_ids` hold for it; 0 blanks it out.
+    """Give every one-byte extension the id that the 16 bytes of `new_ids` hold for it, and drop those with 0.
 
-    A packet with another extension profile loses the whole block's meaning: it is blanked too.
+    When none is left the whole block goes, which makes most video packets shorter and later rewriting free.
+    Extensions of another profile are dropped: their ids mean nothing here.
     """
     if not packet[0] & 0x10:
         return packet
-    changed = bytearray(packet)
-    offset = 12 + 4 * (changed[0] & 0x0F)
-    profile, words = struct.unpack_from("!HH", changed, offset)
-    position, end = offset + 4, offset + 4 + 4 * words
-    if profile != ONE_BYTE_PROFILE:
-        _U16.pack_into(changed, offset, ONE_BYTE_PROFILE)
-        changed[position:end] = bytes(end - position)
-        return bytes(changed)
-    while position < end:
-        head = changed[position]
-        if head == 0:
-            position += 1
-            continue
-        stop = min(position + 2 + (head & 0x0F), end)
-        new_id = new_ids[head >> 4]
-        if new_id and head >> 4 != 15:
-            changed[position] = new_id << 4 | head & 0x0F
-        else:
-            changed[position:stop] = bytes(stop - position)
-        position = stop
-    return bytes(changed)
+    kept = b"".join(
+        bytes((new_ids[number] << 4 | len(value) - 1,)) + value
+        for number, value in extensions(packet)
+        if new_ids[number]
+    )
+    offset = 12 + 4 * (packet[0] & 0x0F)
+    rest = packet[offset + 4 + 4 * int(_U16.unpack_from(packet, offset + 2)[0]) :]
+    if not kept:
+        return bytes((packet[0] & 0xEF,)) + packet[1:offset] + rest
+    words = (len(kept) + 3) // 4
+    block = _BLOCK_HEADER.pack(ONE_BYTE_PROFILE, words) + kept.ljust(4 * words, b"\0")
+    return packet[:offset] + block + rest
 
 
 def with_header(

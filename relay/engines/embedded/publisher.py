@@ -159,10 +159,7 @@ class Publisher:
             if original is None:
                 return
             packet = original
-        elif header.payload_type != lane.payload_type or header.payload_start == header.payload_end:
-            # A padding-only packet probes the path. Its sequence number is still a number that came.
-            if header.payload_type == lane.payload_type:
-                lane.track.gaps.received(header.sequence, now)
+        elif header.payload_type != lane.payload_type:
             return
         lane.track.receive(rtp.remap_extensions(packet, lane.extension_map), now, repaired=repaired)
 
