@@ -70,3 +70,9 @@ class UnavailableError(ControlPlaneError):
     def __init__(self, code: str, detail: str, hint: str = "", *, retry_after_s: int = 2) -> None:
         super().__init__(code, detail, hint)
         self.retry_after_s = retry_after_s
+
+
+class PreconditionFailedError(ControlPlaneError):
+    """The caller's If-Match names a version that is no longer the current one (RFC 9110, 13.1.1)."""
+
+    status = 412

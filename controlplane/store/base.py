@@ -65,9 +65,12 @@ class Store(Protocol):
 
         `replaces` is the epoch of the live assignment that the caller has seen, None if it saw none.
         A live assignment with the same session, when `replaces` is None, is returned as it is with
-        `created=False` (its lease pushed to the proposal's `expires_at`). A live assignment whose epoch is
-        not `replaces` gives `Conflict`. `event` is the type of the event that is appended
-        (participant.assigned or participant.moved).
+        `created=False`, its `expires_at` (never backwards) and, where the proposal has any, its `rtts` taken from
+        the proposal. A live assignment whose epoch is not `replaces` gives `Conflict`; so does `replaces` without
+        a live assignment, or somebody who left meanwhile would be brought back.
+
+        `event` is the type of the event that is appended (participant.assigned or participant.moved); a move's
+        reason is the first sentence of the decision.
         """
         ...
 
@@ -103,6 +106,10 @@ class Store(Protocol):
 
     async def assignment(self, room: RoomId, participant: ParticipantId) -> Assignment | None:
         """Return the live assignment."""
+        ...
+
+    async def last_epoch(self, room: RoomId, participant: ParticipantId) -> int:
+        """Return the highest epoch that the participant ever had here, 0 for one that this store never saw."""
         ...
 
     async def assignments_on(self, node: NodeId) -> Sequence[Assignment]:

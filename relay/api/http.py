@@ -50,7 +50,6 @@ def make_app(
             web.get("/healthz", _healthz),
             web.get("/readyz", readyz),
             web.get("/metrics", render_metrics),
-            web.options("/{path:.*}", _preflight),
         ]
     )
     return app
@@ -67,17 +66,15 @@ async def _healthz(_: web.Request) -> web.Response:
     return web.json_response({"ok": True})
 
 
-async def _preflight(_: web.Request) -> web.Response:
-    return web.Response(status=204, headers=_PREFLIGHT)
-
-
 async def _allow_origins(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(_CORS)
 
 
 @web.middleware
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error into a problem document (RFC 9457)."""
+    """Turn every error into a problem document (RFC 9457); let browsers ask before, of any resource."""
+    if request.method == hdrs.METH_OPTIONS:
+        return web.Response(status=204, headers=_PREFLIGHT)
     try:
         return await handler(request)
     except RelayError as error:

@@ -43,18 +43,22 @@ class Sessions:
 
     async def whip(self, request: web.Request) -> web.Response:
         """Begin to publish."""
-        who = self._admit(request)
+        who = self._authenticate(request)
         if not who.may_publish:
             raise ForbiddenError(
                 "viewer_may_not_publish", "the token is a viewer's", "join as publisher"
             )
-        return self._created(who, self._engine.publish(who, await _offer(request)))
+        offer = await _offer(request)
+        self._admit(who)
+        return self._created(who, self._engine.publish(who, offer))
 
     async def whep(self, request: web.Request) -> web.Response:
         """Begin to receive."""
-        who = self._admit(request)
+        who = self._authenticate(request)
         pinned = request.query.get("participant")
-        begun = self._engine.subscribe(who, await _offer(request), pinned)
+        offer = await _offer(request)
+        self._admit(who)
+        begun = self._engine.subscribe(who, offer, pinned)
         response = self._created(who, begun)
         slots = f"</sessions/{begun.session}/slots>"
         response.headers.add("Link", f'{slots}; rel="{SLOTS_RELATION}"; type="text/event-stream"')
@@ -97,8 +101,8 @@ class Sessions:
 
     # ---------------------------------------------------------------------------------------------
 
-    def _admit(self, request: web.Request) -> Identity:
-        """Verify the token for the URL's participant and apply the node's own rules."""
+    def _authenticate(self, request: web.Request) -> Identity:
+        """Return whom the token speaks for, which has to be the URL's participant."""
         claims = tokens.verify(_bearer(request), self._state.token_keys.keys, self._state.node)
         room, participant = request.match_info["room"], request.match_info["participant"]
         if (claims.room, claims.participant) != (room, participant):
@@ -107,11 +111,14 @@ class Sessions:
                 "the token is for another room or participant than the URL",
                 "use the URLs of the same assignment",
             )
-        key = (room, participant)
+        return Identity(room, participant, claims.epoch, claims.role == "publisher")
+
+    def _admit(self, who: Identity) -> None:
+        """Apply the node's own rules. Nothing may be awaited between this and the session's beginning."""
         present = frozenset((one.room, one.participant) for one in self._engine.participants())
         refusal = self._state.admission.refusal(
-            key,
-            claims.epoch,
+            (who.room, who.participant),
+            who.epoch,
             present=present,
             capacity=self._state.capacity,
             draining=self._state.draining or self._state.stopping,
@@ -122,7 +129,6 @@ class Sessions:
             )
         if refusal is not None:
             raise UnavailableError(refusal.code, refusal.detail, _ELSEWHERE)
-        return Identity(room, participant, claims.epoch, claims.role == "publisher")
 
     def _created(self, who: Identity, begun: SessionAnswer) -> web.Response:
         self._state.admission.admitted((who.room, who.participant), who.epoch)

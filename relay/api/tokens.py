@@ -36,9 +36,9 @@ def verify(token: str, keys: Mapping[str, bytes], node: str, *, running: bool = 
     Raises `UnauthenticatedError` (`token_malformed`, `token_unknown_key`, `token_forged`, `token_expired`)
     or `ForbiddenError` (`token_for_other_node`).
     """
-    if len(token) > MAX_TOKEN:
+    if len(token) > MAX_TOKEN or not token.isascii():
         raise UnauthenticatedError(
-            "token_malformed", f"the token is longer than {MAX_TOKEN} characters", _NEXT
+            "token_malformed", f"a token has at most {MAX_TOKEN} characters, all ASCII", _NEXT
         )
     try:
         kid = jwt.get_unverified_header(token).get("kid")

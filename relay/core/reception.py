@@ -3,6 +3,7 @@
 RFC 3550, appendix A.3 (loss), A.8 (jitter) and section 6.4 (reports).
 """
 
+from relay.core.gaps import MAX_GAP
 from relay.core.rtcp import ReportBlock, SenderReport
 from relay.core.rtp import sequence_delta
 
@@ -30,6 +31,9 @@ class Reception:
             self._base = self._highest = sequence
         else:
             ahead = sequence_delta(sequence, self._highest & 0xFFFF)
+            if abs(ahead) > MAX_GAP:  # a new beginning: what lies between was not lost
+                ahead &= 0xFFFF
+                self._base += ahead - 1
             if ahead > 0:
                 self._highest += ahead
         if repaired:

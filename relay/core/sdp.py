@@ -84,7 +84,7 @@ def parse_offer(text: str) -> Offer:
     mids = [one.mid for one in media]
     if len(set(mids)) != len(mids):
         raise SdpError("sdp_malformed", "two m-lines have the same mid")
-    if len(media) > 1 and not _bundled(session, mids):
+    if len(media) > 1 and not _bundled(session, [one.mid for one in media if not one.rejected]):
         raise SdpError("sdp_not_bundled", "all m-lines have to be in one BUNDLE group (RFC 9143)")
     everything = session + [pair for raw in sections for pair in raw.attributes]
     ufrag, pwd = _first(everything, "ice-ufrag"), _first(everything, "ice-pwd")
@@ -146,11 +146,11 @@ def _media(raw: _Raw, index: int) -> OfferedMedia:
         raise SdpError("sdp_malformed", f"m-line {index + 1} is incomplete")
     kind, port, _, *formats = parts
     media = OfferedMedia(kind, _first(raw.attributes, "mid") or str(index))
+    bundle_only = any(name == "bundle-only" for name, _ in raw.attributes)
+    media.rejected = _number(port.partition("/")[0], 65535) == 0 and not bundle_only
     if kind not in ("audio", "video"):
         return media
     payload_types = [_number(one, 127) for one in formats]
-    bundle_only = any(name == "bundle-only" for name, _ in raw.attributes)
-    media.rejected = _number(port.partition("/")[0], 65535) == 0 and not bundle_only
     for name, value in raw.attributes:
         if name in ("sendonly", "recvonly", "sendrecv", "inactive"):
             media.direction = name
@@ -186,10 +186,10 @@ def _feedback(
 
 def _rtpmap(value: str) -> Mapping[int, tuple[str, int, int]]:
     pt, _, encoding = value.partition(" ")
-    name, rate, *channels = encoding.split("/")
+    name, rate, channels = [*encoding.split("/"), "", ""][:3]
     if not rate:
         raise SdpError("sdp_malformed", f"rtpmap {value[:40]!r} names no clock rate")
-    count = _number(channels[0], 255) if channels else 0
+    count = _number(channels, 255) if channels else 0
     return {_number(pt, 127): (name.lower(), _number(rate, 10_000_000), count)}
 
 

@@ -5,16 +5,20 @@ from dataclasses import dataclass, field
 from relay.core.model import Codec
 from relay.core.sdp import OfferedMedia, parameters
 
-
 _SPELLING = {"vp8": "VP8", "h264": "H264"}
 """libwebrtc negotiates "vp8" and then encodes nothing: it creates encoders by the registered spelling."""
 
 
+_CLOCK_RATES = {"vp8": 90_000, "h264": 90_000, "opus": 48_000}
+"""Hz, of RFC 7741, 6184 and 7587: timestamps are carried over from track to track."""
+
+
 def supported(codec: Codec) -> bool:
     """Tell whether the node forwards this codec."""
-    if codec.name == "h264":  # mode 0 cannot carry what mode 1 sends
-        return parameters(codec.fmtp).get("packetization-mode") == "1"
-    return codec.name in ("vp8", "opus")
+    if codec.clock_rate != _CLOCK_RATES.get(codec.name):
+        return False
+    # H264's mode 0 cannot carry what mode 1 sends.
+    return codec.name != "h264" or parameters(codec.fmtp).get("packetization-mode") == "1"
 
 
 def matching(media: OfferedMedia, codec: Codec) -> int | None:

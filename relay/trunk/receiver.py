@@ -60,14 +60,13 @@ class IncomingTrack:
         header = parse(packet)
         if header is None:
             return False
+        payload = packet[header.payload_start : header.payload_start + 64]
         if not self._same_ids:
             packet = remap_extensions(packet, self._extension_map)
         repaired = self.track.gaps.asked(header.sequence)
         taken = self.track.receive(packet, now, repaired=repaired)
-        if self.awaited is not None:
-            payload = packet[header.payload_start : header.payload_start + 64]
-            if begins_keyframe(self.track.info.codec.name, payload):
-                self.awaited = None
+        if self.awaited is not None and begins_keyframe(self.track.info.codec.name, payload):
+            self.awaited = None
         return taken and repaired
 
 
@@ -219,7 +218,7 @@ class TrunkReceiver:
         new: list[Track] = []
         for offer in offers:
             kept = before.get(offer.info.id)
-            if kept is None or kept.offer != offer or kept.offer.ssrc not in self._by_ssrc:
+            if kept is None or kept.offer != offer or self._by_ssrc.get(offer.ssrc) is not kept:
                 kept = IncomingTrack(offer, Track(offer.info, offer.ssrc, self._timeline, self))
                 new.append(kept.track)
             now[offer.info.id] = kept

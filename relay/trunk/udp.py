@@ -1,16 +1,19 @@
 """The one UDP socket that all trunks of a process share, and the keys of each trunk on it.
 
 A datagram belongs to the trunk whose far end has its source address, and only if it authenticates under that
-trunk's key (RFC 7714). Anything else is counted and dropped without a word: a log line per packet would be a gift
-to whoever sends junk.
+trunk's key (RFC 7714). A far end may send from another address than it receives at (several interfaces, a NAT):
+such a source is tried against every key, at a bounded rate, and remembered when one fits. Nothing is ever sent
+there. Anything else is counted and dropped without a word: a log line per packet would be a gift to whoever sends
+junk.
 """
 
 import asyncio
 import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Protocol, cast
 
+from relay.core.budget import TokenBucket
 from relay.core.rtp import is_rtcp
 from relay.transport.clock import monotonic
 from relay.transport.srtp import Profile, SrtpContext, SrtpError
@@ -25,6 +28,13 @@ SOCKET_BUFFER = 4 * 1024 * 1024
 """Bytes to ask the kernel for: key frames of many tracks arrive at once. It may grant less."""
 
 
+UNKNOWN_PER_S = 200.0
+"""Datagrams from unknown sources whose keys are looked for; each costs 2 µs for every trunk."""
+
+MAX_SOURCES = 8
+"""Addresses that one far end may send from."""
+
+
 @dataclass(slots=True)
 class TrunkCounters:
     """Datagrams since the start."""
@@ -32,9 +42,9 @@ class TrunkCounters:
     received: int = 0
     sent: int = 0
     stray: int = 0
-    """From nobody that a trunk leads to."""
+    """From nobody known, and under no trunk's key."""
     forged: int = 0
-    """From a trunk's far end by its address, but not under its key, or replayed."""
+    """From a far end's address, but not under its key, or replayed."""
     unsendable: int = 0
     """Too long, or refused by SRTP."""
 
@@ -57,7 +67,9 @@ class TrunkSocket(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.counters = TrunkCounters()
         self._transport: asyncio.DatagramTransport | None = None
-        self._carriers: dict[Address, Carrier] = {}
+        self._carriers: list[Carrier] = []
+        self._by_source: dict[Address, Carrier] = {}
+        self._unknown = TokenBucket(UNKNOWN_PER_S, int(UNKNOWN_PER_S))
 
     @property
     def local(self) -> Endpoint:
@@ -69,12 +81,16 @@ class TrunkSocket(asyncio.DatagramProtocol):
 
     def add(self, carrier: "Carrier") -> None:
         """Expect datagrams from the carrier's far end; an older carrier of that address gets none any more."""
-        self._carriers[carrier.remote] = carrier
+        self._carriers.append(carrier)
+        self._remember(carrier, carrier.remote)
 
     def remove(self, carrier: "Carrier") -> None:
         """Expect nothing more for this very carrier."""
-        if self._carriers.get(carrier.remote) is carrier:
-            del self._carriers[carrier.remote]
+        if carrier in self._carriers:
+            self._carriers.remove(carrier)
+        for source in carrier.sources:
+            if self._by_source.get(source) is carrier:
+                del self._by_source[source]
 
     def send(self, datagram: bytes, address: Address) -> None:
         """Send, if the socket is open."""
@@ -92,23 +108,44 @@ class TrunkSocket(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport and enlarge the kernel's buffers."""
-        assert isinstance(transport, asyncio.DatagramTransport)  # noqa: S101 - asyncio's own promise
-        self._transport = transport
+        # Not an isinstance check: asyncio's own datagram transport does not inherit it before Python 3.12.
+        self._transport = cast(asyncio.DatagramTransport, transport)
         sock = transport.get_extra_info("socket")
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Give a datagram to the carrier that it claims to be from."""
-        carrier = self._carriers.get((addr[0], addr[1]))
+        source = (addr[0], addr[1])
+        now = monotonic()
+        carrier = self._by_source.get(source)
         if carrier is None:
-            self.counters.stray += 1
-            return
-        self.counters.received += 1
-        carrier.datagram(data)
+            self._recognise(data, source, now)
+        elif carrier.datagram(data, now):
+            self.counters.received += 1
+        else:
+            self.counters.forged += 1
 
     def error_received(self, exc: Exception) -> None:
         """Pass over an ICMP error: silence on the signalling tells whether the far end is gone."""
+
+    def _recognise(self, data: bytes, source: Address, now: float) -> None:
+        """Find the trunk of a source that was not seen before, by its keys."""
+        if self._unknown.take(now):
+            for carrier in self._carriers:
+                if carrier.datagram(data, now):
+                    self.counters.received += 1
+                    self._remember(carrier, source)
+                    return
+        self.counters.stray += 1
+
+    def _remember(self, carrier: "Carrier", source: Address) -> None:
+        if len(carrier.sources) >= MAX_SOURCES:
+            oldest = carrier.sources.pop(1)  # the first is where the far end receives
+            if self._by_source.get(oldest) is carrier:
+                del self._by_source[oldest]
+        carrier.sources.append(source)
+        self._by_source[source] = carrier
 
 
 class Carrier:
@@ -128,6 +165,9 @@ class Carrier:
                 f"{remote.host} and this node's trunk address are not of the same IP version"
             )
         self.remote: Address = (remote.host, remote.port)
+        """Where the far end receives."""
+        self.sources: list[Address] = []
+        """Where it sends from; the socket's business."""
         self._socket = socket
         self._user = user
         self._send = SrtpContext(PROFILE, send_key, outbound=True)
@@ -156,17 +196,18 @@ class Carrier:
         """Free the state of a stream that the far end withdrew."""
         self._receive.forget(ssrc)
 
-    def datagram(self, data: bytes) -> None:
-        """Open a datagram and pass it on."""
+    def datagram(self, data: bytes, now: float) -> bool:
+        """Open a datagram and pass it on; return False if it is not from the far end."""
+        if len(data) < 12:  # shorter than any header
+            return False
         try:
-            if len(data) < 12:
-                raise SrtpError("shorter than any header")
             if is_rtcp(data):
-                self._user.take_rtcp(self._receive.unprotect_rtcp(data), monotonic())
+                self._user.take_rtcp(self._receive.unprotect_rtcp(data), now)
             else:
-                self._user.take_rtp(self._receive.unprotect(data), monotonic())
+                self._user.take_rtp(self._receive.unprotect(data), now)
         except SrtpError:
-            self._socket.counters.forged += 1
+            return False
+        return True
 
     def close(self) -> None:
         """Take nothing more from the far end."""

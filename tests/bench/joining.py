@@ -80,9 +80,7 @@ def report() -> str:
             estimates = estimate(probes, NOWHERE, world.topology, world.region_rtt)
             assert isinstance(allocate(join, room, world, estimates, now=NOW), Decision)
 
-    cost = medians(
-        {name: lambda room=room: joins(room) for name, room in rooms.items()}, per_round=JOINS
-    )  # type: ignore[misc]
+    cost = medians({name: partial(joins, room) for name, room in rooms.items()}, per_round=JOINS)
     small, large = cost["room of 8"], cost["room of 5000"]
     return (
         f"deciding a join among {REGIONS * NODES_EACH} nodes: {small:.0f} µs in a room of 8, "

@@ -6,7 +6,6 @@ kind, and offers ciphers for both kinds when it has to be the client.
 """
 
 import datetime
-import hmac
 from dataclasses import dataclass
 from enum import Enum
 
@@ -19,6 +18,9 @@ from relay.transport.srtp import Profile, SrtpContext, SrtpError
 
 MTU = 1200
 """Largest DTLS datagram in bytes; what WebRTC stacks assume of any path."""
+
+MAX_RECORD = 16_384
+"""Bytes of data in one record (RFC 6347, section 4.1)."""
 
 CIPHERS = b":".join(
     (
@@ -178,7 +180,8 @@ class DtlsSession:
 
     def _read(self) -> None:
         try:
-            self._connection.recv(1)  # WebRTC sends no application data here: only alerts arrive
+            while True:  # no application data is negotiated: it is dropped, lest it pile up
+                self._connection.recv(MAX_RECORD)
         except SSL.WantReadError:
             return
         except SSL.ZeroReturnError:
@@ -194,7 +197,7 @@ class DtlsSession:
         if not known:
             return "the offer has no fingerprint of SHA-256 or better"
         for name, value in known:
-            if not hmac.compare_digest(_fingerprint(certificate, _HASHES[name]), value):
+            if _fingerprint(certificate, _HASHES[name]) != value:
                 return "the peer's certificate is not the one of the offer"
         return None
 

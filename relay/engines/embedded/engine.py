@@ -88,12 +88,11 @@ class EmbeddedEngine:
         media = publisher.accept(parsed)
         peer = Peer(parsed, self._certificate, publisher, self.port.send, monotonic())
         publisher.use(peer)
-        presence = self._presence(who)
-        if presence.publisher is not None:
-            self.end(presence.publisher, "replaced by a newer session of the participant")
-            presence = self._presence(who)
         session, sdp = self._begin(peer, publisher, media)
-        presence.publisher = session
+        before = self._presence(who).publisher
+        if before is not None:
+            self.end(before, "replaced by a newer session of the participant")
+        self._presence(who).publisher = session
         return SessionAnswer(session, sdp)
 
     def subscribe(self, who: Identity, offer: str, pinned: str | None) -> SessionAnswer:

@@ -15,6 +15,10 @@ Address = tuple[str, int]
 CONNECT_WITHIN_S = 15.0
 """From the answer to a finished handshake. ICE on a bad network takes up to ten seconds."""
 
+MAX_SSRCS = 256
+"""Streams that a client may send, media, repairs and RTCP together: libsrtp keeps state of each one for ever,
+in a list that it walks for each packet. Four for each of the 64 m-lines of the largest offer."""
+
 CONSENT_S = 30.0
 """Without an authentic check for this long the client is gone (RFC 7675, section 5.1)."""
 
@@ -46,8 +50,8 @@ class Peer:
         send: Callable[[bytes, Address], None],
         now: float,
     ) -> None:
-        self.ufrag = secrets.token_urlsafe(6)
-        self.pwd = secrets.token_urlsafe(24)
+        self.ufrag = secrets.token_hex(8)  # of ice-chars alone (RFC 8839, section 5.4)
+        self.pwd = secrets.token_hex(16)
         self.handshake_rtt_s: float | None = None
         """Between a flight of ours and the answer to it, the shortest: a first idea of the round trip."""
         self._server = offer.setup != "passive"  # RFC 5763: whoever offers actpass leaves it to us
@@ -60,6 +64,7 @@ class Peer:
         self._checked_at = now
         self._flight_at: float | None = None
         self._started = False
+        self._ssrcs: set[bytes] = set()
         self.rejected_packets = 0
         """Packets that did not authenticate."""
 
@@ -104,14 +109,22 @@ class Peer:
         """Take an SRTP or SRTCP datagram."""
         if self._srtp is None:
             return
+        is_rtcp = rtp.is_rtcp(datagram)
+        ssrc = datagram[4:8] if is_rtcp else datagram[8:12]
+        if ssrc not in self._ssrcs and len(self._ssrcs) >= MAX_SSRCS:
+            self.rejected_packets += 1
+            return
+        inbound = self._srtp.inbound
         try:
-            if rtp.is_rtcp(datagram):
-                plain = self._srtp.inbound.unprotect_rtcp(datagram)
-                self._handler.take_rtcp(rtcp.parse(plain), now)
-            else:
-                self._handler.take_rtp(self._srtp.inbound.unprotect(datagram), now)
+            plain = inbound.unprotect_rtcp(datagram) if is_rtcp else inbound.unprotect(datagram)
         except SrtpError:
             self.rejected_packets += 1
+            return
+        self._ssrcs.add(ssrc)
+        if is_rtcp:
+            self._handler.take_rtcp(rtcp.parse(plain), now)
+        else:
+            self._handler.take_rtp(plain, now)
 
     # --- from the session ------------------------------------------------------------------------
 

@@ -126,10 +126,10 @@ class Port(asyncio.DatagramProtocol):
         return None if peer is None else peer.pwd
 
     def _remember(self, peer: Peer, source: Address) -> None:
-        if self._by_address.get(source) is peer:
-            return
         addresses = self._addresses[peer.ufrag]
-        if len(addresses) >= MAX_ADDRESSES:
+        if source in addresses:
+            addresses.remove(source)
+        elif len(addresses) >= MAX_ADDRESSES:
             oldest = addresses.pop(0)
             if self._by_address.get(oldest) is peer:
                 del self._by_address[oldest]

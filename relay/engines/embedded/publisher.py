@@ -223,11 +223,8 @@ class Publisher:
         return lane
 
     def _repair(self, peer: Peer, lane: _Lane, now: float, rtt: float) -> None:
-        if not lane.nack:
-            lane.track.gaps.forget()  # browsers do not repair sound
-            return
         missing = lane.track.gaps.due(now, rtt)
-        if missing:
+        if missing and lane.nack:  # browsers repair no sound, but what comes late is welcome
             peer.send_rtcp(rtcp.nack(self._ssrc, lane.track.ssrc, missing))
 
     def _report(self, peer: Peer, now: float) -> None:

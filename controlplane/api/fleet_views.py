@@ -1,0 +1,215 @@
+"""What callers get back about rooms, nodes and the topology."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field, RootModel
+
+from controlplane.api.views import Track, View
+from controlplane.core.model import Assignment
+from controlplane.services.fleet import NodeView
+from controlplane.services.rooms import LinkView, RoomPage, RoomView
+from controlplane.services.topologies import TopologyDiff, VersionedTopology
+
+
+class Occupant(View):
+    """One participant of a room."""
+
+    participant: str
+    role: str
+    node: str
+    region: str
+    epoch: int
+    live: bool
+    rtt_ms: float
+    rtt_source: str
+    assigned_at: float
+    tracks: list[Track]
+
+    @classmethod
+    def of(cls, lease: Assignment) -> "Occupant":
+        """Return the view of an assignment, as a line of its room."""
+        chosen = next(c for c in lease.decision.candidates if c.node == lease.decision.node)
+        return cls(
+            participant=lease.participant,
+            role=lease.role,
+            node=lease.node,
+            region=lease.region,
+            epoch=lease.epoch,
+            live=lease.live,
+            rtt_ms=chosen.rtt.rtt_ms,
+            rtt_source=chosen.rtt.source,
+            assigned_at=lease.assigned_at,
+            tracks=[Track.of(track) for track in lease.tracks],
+        )
+
+
+class Link(View):
+    """One direction of the room between two nodes."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_by_name=True)
+
+    from_node: str = Field(serialization_alias="from")
+    to_node: str = Field(serialization_alias="to")
+    from_region: str
+    to_region: str
+    state: Literal["wanted", "connecting", "up", "down"]
+    tracks: list[str]
+    packets: int
+    repaired: int
+    lost: int
+    rtt_ms: float | None
+
+    @classmethod
+    def of(cls, link: LinkView) -> "Link":
+        """Return the view of a link."""
+        return cls.model_validate(
+            {name: getattr(link, name) for name in cls.model_fields if name != "tracks"}
+            | {"tracks": list(link.tracks)}
+        )
+
+
+class Cascade(View):
+    """The links of a room."""
+
+    links: list[Link]
+
+
+class Delay(View):
+    """Estimated one-way delay between publishers and receivers, in milliseconds; null without a pair."""
+
+    mean_ms: float | None
+    worst_ms: float | None
+
+
+class RoomAnswer(View):
+    """A room: who sits where, and the cascade."""
+
+    id: str
+    participants: list[Occupant]
+    cascade: Cascade
+    delay: Delay
+
+    @classmethod
+    def of(cls, room: RoomView) -> "RoomAnswer":
+        """Return the view of a room."""
+        return cls(
+            id=room.id,
+            participants=[Occupant.of(lease) for lease in room.participants],
+            cascade=Cascade(links=[Link.of(link) for link in room.links]),
+            delay=Delay(mean_ms=room.mean_ms, worst_ms=room.worst_ms),
+        )
+
+
+class RoomLine(View):
+    """A room in the list."""
+
+    id: str
+    participants: int
+    nodes: list[str]
+
+
+class RoomList(View):
+    """A page of rooms, in order of id."""
+
+    rooms: list[RoomLine]
+    next: str | None = Field(description="`after` of the next page; null on the last one.")
+
+    @classmethod
+    def of(cls, page: RoomPage) -> "RoomList":
+        """Return the view of a page."""
+        lines = [
+            RoomLine(id=room.id, participants=room.participants, nodes=list(room.nodes))
+            for room in page.rooms
+        ]
+        return cls(rooms=lines, next=page.next)
+
+
+class NodeAnswer(View):
+    """A node."""
+
+    id: str
+    region: str
+    state: Literal["joining", "serving", "draining", "suspect", "lost"]
+    why: str = Field(description="Why it is in this state.")
+    load: float = Field(description="Fraction of the capacity in use at the last report.")
+    participants: int
+    capacity: int
+    engine: str
+    version: str
+    http_url: str
+    heard_age_s: float = Field(description="Seconds since it was heard.")
+
+    @classmethod
+    def of(cls, view: NodeView) -> "NodeAnswer":
+        """Return the view of a node."""
+        node = view.node
+        return cls(
+            id=node.id,
+            region=node.region,
+            state=node.state.value,
+            why=node.why,
+            load=node.load,
+            participants=node.participants,
+            capacity=node.capacity,
+            engine=node.engine,
+            version=node.version,
+            http_url=node.http_url,
+            heard_age_s=round(view.heard_age_s, 3),
+        )
+
+
+class NodeList(View):
+    """All nodes, in order of id."""
+
+    nodes: list[NodeAnswer]
+
+
+class TopologyAnswer(View):
+    """The topology that is in force now."""
+
+    version: int
+    regions: list[str]
+
+    @classmethod
+    def of(cls, topology: VersionedTopology) -> "TopologyAnswer":
+        """Return the view of a topology."""
+        return cls(version=topology.version, regions=sorted(topology.topology.regions))
+
+
+class DisplacedView(View):
+    """A participant whose region would go."""
+
+    room: str
+    participant: str
+    region: str
+
+
+class TopologyDiffAnswer(View):
+    """What a new topology would do."""
+
+    version: int = Field(description="The version that it was compared with.")
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+    would_move: list[DisplacedView] = Field(description="Some of those who would have to move.")
+    would_move_total: int
+
+    @classmethod
+    def of(cls, diff: TopologyDiff) -> "TopologyDiffAnswer":
+        """Return the view of a diff."""
+        moves = [
+            DisplacedView(room=one.room, participant=one.participant, region=one.region)
+            for one in diff.would_move
+        ]
+        return cls(
+            version=diff.version,
+            added=list(diff.added),
+            removed=list(diff.removed),
+            changed=list(diff.changed),
+            would_move=moves,
+            would_move_total=diff.would_move_total,
+        )
+
+
+class TopologyOutcome(RootModel[TopologyAnswer | TopologyDiffAnswer]):
+    """The new topology, or with dry_run what it would do."""

@@ -1,0 +1,69 @@
+"""The gRPC door: NodeService, AllocatorService, health and reflection, over mTLS only."""
+
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from thalweg.v1 import allocator_pb2, allocator_pb2_grpc, node_pb2, node_pb2_grpc
+
+from controlplane.api.allocator_grpc import Allocator
+from controlplane.api.context import ApiContext
+from controlplane.api.nodes_grpc import NodeDoor, NodeSessions
+
+SERVICES = (
+    node_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name,
+    allocator_pb2.DESCRIPTOR.services_by_name["AllocatorService"].full_name,
+)
+
+OPTIONS = (
+    ("grpc.keepalive_time_ms", 10_000),  # finds a dead connection before operators do
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # nodes may ask for signs of life too
+    (
+        "grpc.so_reuseport",
+        0,
+    ),  # a second process on the same port is a mistake, not a share of the load
+)
+
+STOP_GRACE_S = 0.5
+"""Joins in flight end in milliseconds; the sessions of nodes never do by themselves."""
+
+
+class GrpcServer:
+    """The server and its health, started and stopped in order."""
+
+    def __init__(
+        self, context: ApiContext, sessions: NodeSessions, credentials: grpc.ServerCredentials
+    ) -> None:
+        self._server = grpc.aio.server(options=OPTIONS)
+        self._health = health.aio.HealthServicer()
+        self._credentials = credentials
+        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeDoor(context, sessions), self._server)
+        allocator_pb2_grpc.add_AllocatorServiceServicer_to_server(Allocator(context), self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+
+    async def start(self, address: str) -> int:
+        """Listen on host:port and return the port. Raises OSError when that is not possible."""
+        try:
+            port: int = self._server.add_secure_port(address, self._credentials)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from error
+        await self._server.start()
+        for service in ("", *SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    async def stop(self) -> None:
+        """Say so to health checks, end calls, end sessions."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(STOP_GRACE_S)
+
+
+def server_credentials(tls_dir: Path) -> grpc.ServerCredentials:
+    """Return mTLS credentials from ca.pem, cert.pem and key.pem; clients without a certificate are refused."""
+    ca, cert, key = ((tls_dir / name).read_bytes() for name in ("ca.pem", "cert.pem", "key.pem"))
+    return grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True)

@@ -1,0 +1,57 @@
+"""The HTTP door: all routes of all resources, and the middleware around them."""
+
+import json
+
+from aiohttp import web
+
+from controlplane.api.context import ApiContext
+from controlplane.api.http import (
+    events,
+    nodes,
+    operation,
+    participants,
+    probe_plans,
+    rooms,
+    topology,
+)
+from controlplane.api.http.openapi import describe
+from controlplane.api.http.problems import problems
+from controlplane.api.http.routing import CONTEXT, MAX_BODY, Route
+
+
+def http_app(context: ApiContext, docs: str) -> web.Application:
+    """Return the application; it ends its streams when it is shut down. No CORS: it is for servers.
+
+    `docs` is the page of /docs.
+    """
+    app = web.Application(middlewares=[problems], client_max_size=MAX_BODY)
+    listed = all_routes(open_metrics=context.open_metrics)
+    app[CONTEXT] = context
+    app[operation.SPECIFICATION] = json.dumps(describe(listed))
+    app[operation.DOCS] = docs
+    for route in listed:
+        app.router.add_route(route.method, route.path, route.serve)
+
+    async def end_streams(_app: web.Application) -> None:
+        context.closing.set()
+
+    async def sign(_request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Server"] = "thalweg"  # and not the versions that aiohttp would tell
+
+    app.on_shutdown.append(end_streams)
+    app.on_response_prepare.append(sign)
+    return app
+
+
+def all_routes(*, open_metrics: bool) -> list[Route]:
+    """Return every route of the API, in the order of the docs."""
+    return [
+        *participants.routes,
+        *rooms.routes,
+        *probe_plans.routes,
+        *events.routes,
+        *nodes.routes,
+        *topology.routes,
+        *operation.routes,
+        *operation.metrics_routes(is_open=open_metrics),
+    ]

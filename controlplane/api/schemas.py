@@ -1,0 +1,187 @@
+"""What callers send, as strict models: HTTP bodies and queries, and gRPC requests by the same rules."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from controlplane.adapters.geoip import parse_address
+from controlplane.core.ids import id_refusal, name_refusal
+from controlplane.core.model import (
+    Join,
+    NodeId,
+    ParticipantId,
+    RegionId,
+    Requirements,
+    Role,
+    RoomId,
+)
+
+
+def _id(text: str) -> str:
+    return _accept(text, id_refusal(text))
+
+
+def _name(text: str) -> str:
+    return _accept(text, name_refusal(text))
+
+
+def _accept(text: str, refusal: str | None) -> str:
+    if refusal is not None:
+        raise PydanticCustomError("bad_id", "{refusal}", {"refusal": refusal})
+    return text
+
+
+CallerId = Annotated[
+    str,
+    AfterValidator(_id),
+    Field(
+        description="1 to 128 unreserved characters (RFC 3986, section 2.3).",
+        json_schema_extra={"pattern": "^[A-Za-z0-9._~-]{1,128}$"},
+    ),
+]
+"""An id that the caller chooses: room, participant, session."""
+
+Name = Annotated[
+    str,
+    AfterValidator(_name),
+    Field(
+        description="1 to 63 of a-z, 0-9 and -; a letter first.",
+        json_schema_extra={"pattern": "^[a-z][a-z0-9-]{0,62}$"},
+    ),
+]
+"""An id that the operator chooses: node, region."""
+
+
+def _is_address(text: str) -> str:
+    if parse_address(text) is None:
+        raise PydanticCustomError("bad_address", "this is no IPv4 or IPv6 address")
+    return text
+
+
+def first_fault(what: str, error: ValidationError) -> str:
+    """Return the first of pydantic's findings as a sentence."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{what}: {place}: {first['msg']}" if place else f"{what}: {first['msg']}"
+
+
+class Strict(BaseModel):
+    """Base of bodies: no unknown members, no guessing of types, no NaN."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Query(BaseModel):
+    """Base of query strings, where everything begins as text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Probe(Strict):
+    """A client's measurement of one region."""
+
+    region: Name
+    rtt_ms: list[Annotated[float, Field(gt=0, le=60_000)]] = Field(
+        min_length=1, max_length=32, description="Round trips in milliseconds, one per sample."
+    )
+
+
+class Require(Strict):
+    """Hard rules of a join."""
+
+    residency: list[Annotated[str, Field(min_length=1, max_length=63)]] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Tags that the region has to carry, all of them.",
+    )
+    regions: list[Name] = Field(
+        default_factory=list, max_length=200, description="Regions to choose from; empty for all."
+    )
+
+
+class JoinBody(Strict):
+    """Ask for a place, or for the same answer again."""
+
+    session: CallerId = Field(
+        description="Chosen by you: the same session gets the same assignment again."
+    )
+    client_ip: Annotated[str, AfterValidator(_is_address)] | None = Field(
+        default=None, max_length=64, description="The client's address as your server sees it."
+    )
+    probes: list[Probe] = Field(
+        default_factory=list,
+        max_length=32,
+        description="What the client measured, see /v1/probe-plans.",
+    )
+    role: Literal["publisher", "viewer"] = Field(
+        default="publisher", description="A publisher sends and receives, a viewer only receives."
+    )
+    require: Require = Field(default_factory=Require)
+    exclude_nodes: list[Name] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Nodes that must not be chosen, for example because the client could not reach them.",
+    )
+
+    def to_join(self, room: str, participant: str, client_ip: str | None) -> Join:
+        """Return the core's request; `client_ip` is the address to believe. Samples of a region add up."""
+        probes: dict[RegionId, tuple[float, ...]] = {}
+        for probe in self.probes:
+            region = RegionId(probe.region)
+            probes[region] = (*probes.get(region, ()), *probe.rtt_ms)
+        return Join(
+            room=RoomId(room),
+            participant=ParticipantId(participant),
+            session=self.session,
+            client_ip=client_ip,
+            probes=probes,
+            role=Role(self.role),
+            require=Requirements(
+                residency=frozenset(self.require.residency),
+                regions=frozenset(RegionId(region) for region in self.require.regions),
+            ),
+            exclude_nodes=frozenset(NodeId(node) for node in self.exclude_nodes),
+        )
+
+
+class ProbePlanBody(Strict):
+    """Ask which regions a client should measure."""
+
+    client_ip: Annotated[str, AfterValidator(_is_address)] | None = Field(
+        default=None, max_length=64, description="The client's address as your server sees it."
+    )
+
+
+class DrainBody(Strict):
+    """Empty a node."""
+
+    deadline_s: float = Field(
+        default=600, ge=0, le=86_400, description="Seconds until those who are left are moved."
+    )
+    reason: str = Field(default="", max_length=200, description="For the people who wonder.")
+
+
+class RoomsQuery(Query):
+    """Which part of the list."""
+
+    after: CallerId | None = Field(default=None, description="`next` of the page before.")
+    limit: int = Field(default=100, ge=1, le=1000, description="Rooms per page.")
+
+
+class TopologyQuery(Query):
+    """How to treat the new topology."""
+
+    dry_run: bool = Field(default=False, description="Check and compare, change nothing.")
+
+
+class EventsQuery(Query):
+    """Which events."""
+
+    room: CallerId | None = Field(
+        default=None,
+        description="Only events of this room; those of nodes and the topology stay out.",
+    )
+    after: int | None = Field(
+        default=None, ge=0, description="Begin behind this id; the header Last-Event-ID wins."
+    )

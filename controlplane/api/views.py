@@ -1,0 +1,312 @@
+"""What callers get back, and how it is made of the core's values."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from controlplane.core.model import Candidate, Decision, Location, TrackStatus
+from controlplane.services.joins import IceServer, Joined, NodeAddress, ProbePlan, Seat
+
+
+class View(BaseModel):
+    """Base of answers."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Place(View):
+    """A point on the globe."""
+
+    lat: float
+    lon: float
+    radius_km: float | None = Field(
+        description="How far the truth may be away; null if simply known."
+    )
+
+    @classmethod
+    def of(cls, location: Location | None) -> "Place | None":
+        """Return the view of a location."""
+        if location is None:
+            return None
+        return cls(lat=location.lat, lon=location.lon, radius_km=location.radius_km)
+
+
+class Track(View):
+    """A track that a participant publishes."""
+
+    id: str
+    kind: str
+    codec: str
+    packets: int
+
+    @classmethod
+    def of(cls, track: TrackStatus) -> "Track":
+        """Return the view of a track."""
+        return cls(id=track.id, kind=track.kind, codec=track.codec, packets=track.packets)
+
+
+class Address(View):
+    """A node as a client needs it."""
+
+    id: str
+    region: str
+    whip_url: str = Field(description="POST an offer here to publish (RFC 9725).")
+    whep_url: str = Field(description="POST an offer here to play.")
+
+    @classmethod
+    def of(cls, node: NodeAddress) -> "Address":
+        """Return the view of a node's address."""
+        return cls(id=node.id, region=node.region, whip_url=node.whip_url, whep_url=node.whep_url)
+
+
+class StunServer(View):
+    """An entry of RTCConfiguration.iceServers without credentials."""
+
+    urls: list[str]
+
+
+class TurnServer(View):
+    """An entry of RTCConfiguration.iceServers with credentials."""
+
+    urls: list[str]
+    username: str
+    credential: str
+
+
+def ice_server(server: IceServer) -> StunServer | TurnServer:
+    """Return the view of an ICE server; absent credentials stay absent, as RTCIceServer wants it."""
+    urls = list(server.urls)
+    if server.username is None or server.credential is None:
+        return StunServer(urls=urls)
+    return TurnServer(urls=urls, username=server.username, credential=server.credential)
+
+
+class RunnerUp(View):
+    """The best node that was not chosen."""
+
+    node: str
+    region: str
+    score_gap_ms: float = Field(description="How much worse, in milliseconds of cost.")
+
+
+class ShortDecision(View):
+    """Why this node, in short; …/decision has all of it."""
+
+    because: list[str]
+    rtt_ms: float = Field(description="Estimated round trip between client and node.")
+    rtt_source: str
+    runner_up: RunnerUp | None
+
+    @classmethod
+    def of(cls, decision: Decision) -> "ShortDecision":
+        """Return the short form of a decision."""
+        chosen = next(c for c in decision.candidates if c.node == decision.node)
+        return cls(
+            because=list(decision.because),
+            rtt_ms=chosen.rtt.rtt_ms,
+            rtt_source=chosen.rtt.source,
+            runner_up=_runner_up(decision, chosen),
+        )
+
+
+def _runner_up(decision: Decision, chosen: Candidate) -> RunnerUp | None:
+    for other in decision.candidates:
+        if other.node != chosen.node and other.score is not None and chosen.score is not None:
+            gap = round(other.score - chosen.score, 3)
+            return RunnerUp(node=other.node, region=other.region, score_gap_ms=gap)
+    return None
+
+
+class JoinedView(View):
+    """Where the participant goes."""
+
+    room: str
+    participant: str
+    session: str
+    role: str
+    epoch: int = Field(description="Grows with each assignment of this participant.")
+    node: Address
+    token: str = Field(description="Bearer token for the node and its fallbacks (EdDSA JWT).")
+    token_expires_at: float = Field(description="Seconds since 1970: the time to first use.")
+    ice_servers: list[StunServer | TurnServer] = Field(description="For RTCPeerConnection.")
+    fallbacks: list[Address] = Field(description="At most two; the token is good for them too.")
+    expires_at: float = Field(
+        description="End of the lease; joining again or connecting renews it."
+    )
+    decision: ShortDecision
+
+    @classmethod
+    def of(cls, joined: Joined) -> "JoinedView":
+        """Return the view of an answer to a join."""
+        lease = joined.assignment
+        return cls(
+            room=lease.room,
+            participant=lease.participant,
+            session=lease.session,
+            role=lease.role,
+            epoch=lease.epoch,
+            node=Address.of(joined.node),
+            token=joined.token,
+            token_expires_at=joined.token_expires_at,
+            ice_servers=[ice_server(server) for server in joined.ice_servers],
+            fallbacks=[Address.of(node) for node in joined.fallbacks],
+            expires_at=lease.expires_at,
+            decision=ShortDecision.of(lease.decision),
+        )
+
+
+class SeatView(View):
+    """Where a participant sits, and what it publishes."""
+
+    room: str
+    participant: str
+    session: str
+    role: str
+    epoch: int
+    node: Address
+    fallbacks: list[Address]
+    expires_at: float
+    decision: ShortDecision
+    live: bool = Field(description="The node has seen the participant.")
+    tracks: list[Track]
+
+    @classmethod
+    def of(cls, seat: Seat) -> "SeatView":
+        """Return the view of a seat."""
+        lease = seat.assignment
+        return cls(
+            room=lease.room,
+            participant=lease.participant,
+            session=lease.session,
+            role=lease.role,
+            epoch=lease.epoch,
+            node=Address.of(seat.node),
+            fallbacks=[Address.of(node) for node in seat.fallbacks],
+            expires_at=lease.expires_at,
+            decision=ShortDecision.of(lease.decision),
+            live=lease.live,
+            tracks=[Track.of(track) for track in lease.tracks],
+        )
+
+
+class CandidateView(View):
+    """One node that was considered."""
+
+    node: str
+    region: str
+    rtt_ms: float
+    spread_ms: float
+    rtt_source: str
+    rtt_age_s: float
+    score: float | None = Field(
+        description="Milliseconds of cost, lower is better; null if refused."
+    )
+    terms: Mapping[str, float] = Field(description="What the score is made of.")
+    refusal: str | None = Field(description="Why not; null if it was eligible.")
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> "CandidateView":
+        """Return the view of a candidate."""
+        return cls(
+            node=candidate.node,
+            region=candidate.region,
+            rtt_ms=candidate.rtt.rtt_ms,
+            spread_ms=candidate.rtt.spread_ms,
+            rtt_source=candidate.rtt.source,
+            rtt_age_s=candidate.rtt.age_s,
+            score=candidate.score,
+            terms=candidate.terms,
+            refusal=candidate.refusal,
+        )
+
+
+class DecisionView(View):
+    """The whole reasoning behind an assignment."""
+
+    node: str
+    region: str
+    decided_at: float = Field(description="Seconds since 1970.")
+    location: Place | None
+    location_source: str
+    because: list[str]
+    candidates: list[CandidateView] = Field(
+        description="Everything that was considered, best first."
+    )
+
+    @classmethod
+    def of(cls, decision: Decision) -> "DecisionView":
+        """Return the view of a decision."""
+        return cls(
+            node=decision.node,
+            region=decision.region,
+            decided_at=decision.decided_at,
+            location=Place.of(decision.location),
+            location_source=decision.location_source,
+            because=list(decision.because),
+            candidates=[CandidateView.of(candidate) for candidate in decision.candidates],
+        )
+
+
+class ProbeRegion(View):
+    """A region to measure."""
+
+    region: str
+    title: str
+    url: str = Field(description="GET it and time the answer; it is empty (204).")
+    stun: str = Field(description="The same over UDP (RFC 7064).")
+    why: str
+
+
+class ProbePlanAnswer(View):
+    """The regions that this client should measure, the nearest first."""
+
+    regions: list[ProbeRegion]
+    location: Place | None = Field(description="Where the client seems to be.")
+    location_source: str
+
+    @classmethod
+    def of(cls, plan: ProbePlan) -> "ProbePlanAnswer":
+        """Return the view of a probe plan."""
+        regions = [
+            ProbeRegion(
+                region=target.region,
+                title=target.title,
+                url=target.url,
+                stun=target.stun,
+                why=target.why,
+            )
+            for target in plan.regions
+        ]
+        return cls(
+            regions=regions, location=Place.of(plan.location), location_source=plan.location_source
+        )
+
+
+class Health(View):
+    """A sign of life."""
+
+    status: Literal["ok", "ready"]
+
+
+class ProblemEntry(BaseModel):
+    """One of several things that are wrong."""
+
+    model_config = ConfigDict(extra="allow")
+
+    loc: list[str | int] = Field(description="Where: a path into the body, or file, line, column.")
+    msg: str
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457); it may have further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="https://thalweg.dev/problems/CODE")
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong with this request.")
+    code: str = Field(description="Stable: switch on it.")
+    hint: str | None = Field(default=None, description="What to do next.")
+    errors: list[ProblemEntry] | None = None

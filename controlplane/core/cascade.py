@@ -1,0 +1,84 @@
+"""Which links a room needs: from who sits where to one direction per (room, sender, receiver).
+
+Links are direct: each node that has a publisher sends to each other node that has somebody, because everybody receives.
+So every track crosses exactly one link to each other node, and a node never forwards what came over a link.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from controlplane.core.model import NodeId, NodeState, Role, Room, World
+from controlplane.core.session import LinkSpec
+
+Links = frozenset[LinkSpec]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDiff:
+    """What has to change."""
+
+    added: tuple[LinkSpec, ...]
+    removed: tuple[LinkSpec, ...]
+
+    @property
+    def nodes(self) -> frozenset[NodeId]:
+        """The nodes at either end of a change."""
+        changed = (*self.added, *self.removed)
+        return frozenset(node for link in changed for node in (link.from_node, link.to_node))
+
+
+def plan(room: Room, world: World) -> Links:
+    """Return the links that the room needs now.
+
+    Nodes that are lost or unknown get none: their people are on their way elsewhere.
+    """
+    senders, receivers = _ends(room, world)
+    return frozenset(
+        LinkSpec(room.id, sender, receiver)
+        for sender in senders
+        for receiver in receivers
+        if sender != receiver
+    )
+
+
+def diff(before: Links, after: Links) -> LinkDiff:
+    """Return what turns `before` into `after`, in a fixed order."""
+    return LinkDiff(tuple(sorted(after - before)), tuple(sorted(before - after)))
+
+
+def validate(links: Iterable[LinkSpec], room: Room, world: World) -> tuple[str, ...]:
+    """Return what is wrong with the links of a room; empty when all holds.
+
+    Connected: each receiver is reached from each sender. One path and no duplicate: no link twice. No loop: no link to
+    its own node; and since nodes forward only what was published at them, no longer loop can exist. Nothing else:
+    no link that nobody needs.
+    """
+    senders, receivers = _ends(room, world)
+    needed = {(a, b) for a in senders for b in receivers if a != b}
+    problems: list[str] = []
+    counted = Counter(links)
+    present = {(link.from_node, link.to_node) for link in counted}
+    for link, times in sorted(counted.items()):
+        name = f"{link.from_node} → {link.to_node}"
+        if link.room != room.id:
+            problems.append(f"{name} belongs to room {link.room}")
+        if times > 1:
+            problems.append(f"{name} is there {times} times: tracks would arrive twice")
+        if link.from_node == link.to_node:
+            problems.append(f"{name} is a loop")
+        elif (link.from_node, link.to_node) not in needed:
+            problems.append(f"{name} serves nobody")
+    problems += [f"{a} → {b} is missing: not connected" for a, b in sorted(needed - present)]
+    return tuple(problems)
+
+
+def _ends(room: Room, world: World) -> tuple[set[NodeId], set[NodeId]]:
+    """Return the nodes that have a publisher and the nodes that have somebody."""
+    present = [
+        one
+        for one in room.assignments.values()
+        if one.node in world.nodes and world.nodes[one.node].state is not NodeState.LOST
+    ]
+    senders = {one.node for one in present if one.role is Role.PUBLISHER}
+    return senders, {one.node for one in present}

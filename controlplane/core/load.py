@@ -1,0 +1,34 @@
+"""How full a node is, corrected for what its last report cannot know.
+
+Stale load is what makes herds: ninety joins within one report interval all see the same emptiest node. So every own
+placement counts as a participant until a report shows it (or it is clear that nobody came).
+"""
+
+from controlplane.core.model import Node
+
+ROOM_HEADROOM = 0.9
+"""A room stays on its node below this load. Above it newcomers of the room open a second node in the region, which
+leaves the last tenth to people who reconnect."""
+
+LOAD_SLOPE_MS = 2.0
+"""Cost of a full node beside an empty one while both have room: enough to choose the emptier of two equals, too
+little to send somebody to a region that is farther by more than a jitter buffer's step."""
+
+CROWDED_FROM = 0.7
+CROWDED_MS = 30.0
+"""From 70 % the cost climbs by 30 ms until the node is full: the next region takes over gradually, before the first
+refusal and not at it."""
+
+
+def corrected_load(node: Node) -> float:
+    """Return the fraction of the capacity in use, own placements since the last report included."""
+    if node.capacity <= 0:
+        return 1.0
+    reported = max(node.load, node.participants / node.capacity, 0.0)
+    return reported + node.placed_since_report / node.capacity
+
+
+def load_ms(load: float) -> float:
+    """Return what a load costs in a score, in milliseconds; grows strictly with the load."""
+    crowded = max(0.0, load - CROWDED_FROM) / (1 - CROWDED_FROM)
+    return LOAD_SLOPE_MS * load + CROWDED_MS * crowded

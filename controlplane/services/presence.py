@@ -1,0 +1,179 @@
+"""What a node's report says about people, held against what the store says.
+
+The node is the authority on who is there. The store is the authority on who belongs there. They differ in four ways:
+
+1. Assigned here, not reported: not live; the lease runs out, unless the node lost it in a restart (see `Present`).
+2. Reported here with the current epoch, but assigned to a node of which this one is a fallback: the client used its
+   fallback, so the assignment follows it.
+3. Reported here, assigned elsewhere, or ended: the node is told to end the session.
+4. Reported here, and this store never heard of the participant: a store that lost its memory learns from the nodes.
+   Nobody's call ends because a control plane was restarted.
+
+A session with an older epoch on the very node where the participant belongs is left to the node, which ends it when
+the newer one arrives: make before break.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from controlplane.core.model import (
+    Assignment,
+    Candidate,
+    Decision,
+    Node,
+    ParticipantId,
+    Role,
+    RoomId,
+)
+from controlplane.core.rtt import unknown_rtt
+from controlplane.core.session import EndSession, ParticipantReport
+from controlplane.services.cascade import Cascades
+from controlplane.services.placements import Placements
+from controlplane.store.base import Admitted, Store
+
+log = structlog.get_logger(__name__)
+
+LEASE_AFTER_REPORT_S = 30.0
+"""A session that its node no longer reports keeps its place this long: a client that changes networks is back within
+ten seconds, and its seat and epoch should still be there."""
+
+Key = tuple[RoomId, ParticipantId]
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What a report came to."""
+
+    ends: tuple[EndSession, ...]
+    """Sessions that the node has to end, in order of room and participant."""
+    vanished: tuple[Assignment, ...]
+    """Assignments of this node that were live and are not reported any more."""
+
+
+class Presence:
+    """Writes back what nodes report of their people."""
+
+    def __init__(self, store: Store, cascades: Cascades, placements: Placements) -> None:
+        self._store = store
+        self._cascades = cascades
+        self._placements = placements
+
+    async def take(
+        self, node: Node, reports: Iterable[ParticipantReport], *, now: float
+    ) -> Present:
+        """Take in who is on a node."""
+        here = {
+            (one.room, one.participant): one for one in await self._store.assignments_on(node.id)
+        }
+        reported: dict[Key, ParticipantReport] = {}
+        for report in sorted(reports, key=lambda one: one.epoch):
+            reported[report.room, report.participant] = report
+        lease = now + LEASE_AFTER_REPORT_S
+        seen = {
+            key: replace(
+                here[key],
+                tracks=report.tracks,
+                live=True,
+                expires_at=max(lease, here[key].expires_at),
+            )
+            for key, report in reported.items()
+            if key in here
+        }
+        vanished = tuple(one for key, one in here.items() if one.live and key not in reported)
+        for one in vanished:
+            seen[one.room, one.participant] = replace(one, live=False, tracks=())
+        self._placements.arrived(node.id, reported)
+        await self._store.note_sessions(node.id, seen, now=now)
+        ends = [
+            await self._stranger(node, report, now=now)
+            for key, report in sorted(reported.items())
+            if key not in here
+        ]
+        return Present(tuple(one for one in ends if one is not None), vanished)
+
+    async def _stranger(
+        self, node: Node, report: ParticipantReport, *, now: float
+    ) -> EndSession | None:
+        """Settle a session that the store does not know to be here; return the order to end it, or None."""
+        current = await self._store.assignment(report.room, report.participant)
+        if current is None:
+            if await self._store.last_epoch(report.room, report.participant):
+                return EndSession(report.room, report.participant, report.epoch, "left or expired")
+            await self._adopt(_newcomer(node, report, now), None, "participant.assigned", now)
+            return None
+        if report.epoch == current.epoch and node.id in current.decision.fallbacks:
+            await self._adopt(
+                _followed(current, node, report, now), current.epoch, "participant.moved", now
+            )
+            return None
+        reason = f"moved to {current.node}"
+        return EndSession(report.room, report.participant, report.epoch, reason)
+
+    async def _adopt(
+        self, proposal: Assignment, replaces: int | None, event: str, now: float
+    ) -> None:
+        outcome = await self._store.admit(proposal, replaces=replaces, event=event, now=now)
+        if isinstance(outcome, Admitted):
+            log.info(
+                "session adopted",
+                room=proposal.room,
+                participant=proposal.participant,
+                node=proposal.node,
+                because=proposal.decision.because[0],
+            )
+            await self._cascades.refresh(proposal.room)
+        # A conflict is settled by the next report, half a second from now.
+
+
+def _followed(current: Assignment, node: Node, report: ParticipantReport, now: float) -> Assignment:
+    decision = replace(
+        current.decision,
+        node=node.id,
+        region=node.region,
+        because=(
+            f"the client went to its fallback {node.id} instead of {current.node}",
+            *current.decision.because,
+        ),
+        fallbacks=tuple(one for one in current.decision.fallbacks if one != node.id),
+    )
+    return replace(
+        current,
+        node=node.id,
+        region=node.region,
+        decision=decision,
+        tracks=report.tracks,
+        live=True,
+        expires_at=now + LEASE_AFTER_REPORT_S,
+    )
+
+
+def _newcomer(node: Node, report: ParticipantReport, now: float) -> Assignment:
+    """Return an assignment for somebody of whom only the node knows.
+
+    The role is the one that receives all and may send: links carry nothing that nobody sends.
+    """
+    decision = Decision(
+        node=node.id,
+        region=node.region,
+        because=(f"was on {node.id} before this control plane knew of it",),
+        candidates=(Candidate(node.id, node.region, unknown_rtt(), 0.0, {}),),
+        fallbacks=(),
+        decided_at=now,
+    )
+    return Assignment(
+        room=report.room,
+        participant=report.participant,
+        session="",
+        role=Role.PUBLISHER,
+        node=node.id,
+        region=node.region,
+        epoch=0,
+        assigned_at=now,
+        expires_at=now + LEASE_AFTER_REPORT_S,
+        decision=decision,
+        rtts={},
+        tracks=report.tracks,
+        live=True,
+    )

@@ -1,0 +1,106 @@
+"""A node without media: it says hello, reports, and obeys snapshots, over real gRPC with mTLS."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from thalweg.v1 import common_pb2, node_pb2, node_pb2_grpc
+
+from controlplane.adapters.ca import Bundle
+from tests.api.harness import Api, issue
+from tests.fakes.waiting import eventually
+
+REPORT_EVERY_S = 0.1
+
+
+class FakeRelay:
+    """One session; what it reports can be changed at any time."""
+
+    def __init__(self, node: str, region: str) -> None:
+        self.node = node
+        self.region = region
+        self.snapshots: list[node_pb2.Snapshot] = []
+        self.participants: list[node_pb2.ParticipantReport] = []
+        self.refusal = ""
+        """Error of every answer to a snapshot: NACKs instead of ACKs."""
+        self.ended: grpc.aio.AioRpcError | None = None
+
+    def hello(self, **changes: Any) -> node_pb2.SessionRequest:
+        members: dict[str, Any] = {
+            "node": self.node,
+            "region": self.region,
+            "http_url": f"http://{self.node}.example.net",
+            "media": common_pb2.UdpEndpoint(host="192.0.2.1", port=5000),
+            "trunk_target": f"{self.node}.example.net:7000",
+            "capacity": 10,
+            "version": "test",
+            "engine": "embedded",
+        }
+        return node_pb2.SessionRequest(hello=node_pb2.Hello(**(members | changes)))
+
+    async def live(self, channel: grpc.aio.Channel) -> None:
+        call = node_pb2_grpc.NodeServiceStub(channel).Session()
+        await call.write(self.hello())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._report(call))
+                async for response in call:
+                    self.snapshots.append(response.snapshot)
+                    result = node_pb2.SnapshotResult(
+                        version=response.snapshot.version,
+                        nonce=response.snapshot.nonce,
+                        error=self.refusal,
+                    )
+                    await call.write(node_pb2.SessionRequest(result=result))
+        except* grpc.aio.AioRpcError as errors:
+            found = errors.exceptions[0]
+            self.ended = found if isinstance(found, grpc.aio.AioRpcError) else None
+        except* asyncio.InvalidStateError:
+            self.ended = grpc.aio.AioRpcError(
+                await call.code(),
+                call.initial_metadata(),
+                call.trailing_metadata(),
+                await call.details(),
+            )
+
+    async def _report(self, call: Any) -> None:
+        sequence = 0
+        while True:
+            sequence += 1
+            report = node_pb2.Report(sequence=sequence, load=0.1, participants=self.participants)
+            await call.write(node_pb2.SessionRequest(report=report))
+            await asyncio.sleep(REPORT_EVERY_S)
+
+
+def certificate(node: str, region: str) -> Bundle:
+    return issue(f"spiffe://thalweg/region/{region}/node/{node}")
+
+
+@asynccontextmanager
+async def relays(api: Api, *places: str) -> AsyncIterator[list[FakeRelay]]:
+    """Run one node in each of the regions, and wait until all of them serve."""
+    nodes = [FakeRelay(f"{region}-1", region) for region in places]
+    async with asyncio.TaskGroup() as group:
+        channels = [api.channel(certificate(node.node, node.region)) for node in nodes]
+        tasks = [
+            group.create_task(node.live(channel))
+            for node, channel in zip(nodes, channels, strict=True)
+        ]
+        try:
+
+            async def all_serve() -> str | None:
+                states = {
+                    n["id"]: n["state"] for n in (await api.call("GET", "/v1/nodes")).json["nodes"]
+                }
+                missing = [node.node for node in nodes if states.get(node.node) != "serving"]
+                return f"{missing} do not serve: {states}" if missing else None
+
+            await eventually(all_serve)
+            yield nodes
+        finally:
+            for task in tasks:
+                task.cancel()
+            for channel in channels:
+                await channel.close()

@@ -1,0 +1,259 @@
+"""What every store guarantees; see controlplane/store/base.py."""
+
+import asyncio
+from dataclasses import replace
+
+from controlplane.core.model import (
+    LinkStatus,
+    Node,
+    NodeId,
+    ParticipantId,
+    RoomId,
+    TrackStatus,
+)
+from controlplane.store.base import Admitted, Conflict, Store
+from tests.core.build import node as a_node
+from tests.store.build import NOW, admit, admitted, end, moved_to, proposal, take
+
+ANA = (RoomId("standup"), ParticipantId("ana"))
+ROOM = RoomId("standup")
+
+
+# --- admission ------------------------------------------------------------------------------------
+
+
+async def test_the_first_admission_is_in_force(store: Store) -> None:
+    outcome = await admit(store, proposal())
+    assert isinstance(outcome, Admitted)
+    assert outcome.created
+    assert outcome.assignment.epoch == 1
+    assert await store.assignment(*ANA) == outcome.assignment
+    assert (await store.room(ROOM)).assignments == {ANA[1]: outcome.assignment}
+    assert list(await store.assignments_on(NodeId("fra-1"))) == [outcome.assignment]
+
+
+async def test_the_same_session_gets_the_same_assignment_again(store: Store) -> None:
+    first = await admitted(store, proposal(node="fra-1"))
+    outcome = await admit(store, proposal(node="vir-1", now=NOW + 10))
+    assert isinstance(outcome, Admitted)
+    assert not outcome.created
+    assert outcome.assignment == replace(first, expires_at=NOW + 70)
+    assert await store.last_event_id() == 1
+
+
+async def test_a_repeated_admission_never_shortens_the_lease_and_keeps_what_was_known(
+    store: Store,
+) -> None:
+    first = await admitted(store, proposal(now=NOW + 10))
+    outcome = await admit(store, replace(proposal(now=NOW), rtts={}))
+    assert isinstance(outcome, Admitted)
+    assert outcome.assignment == first
+
+
+async def test_a_repeated_admission_brings_newer_round_trips(store: Store) -> None:
+    first = await admitted(store, proposal())
+    newer = {region: replace(rtt, rtt_ms=9.0) for region, rtt in first.rtts.items()}
+    outcome = await admit(store, replace(proposal(), rtts=newer))
+    assert isinstance(outcome, Admitted)
+    assert outcome.assignment.rtts == newer
+    assert await store.assignment(*ANA) == outcome.assignment
+
+
+async def test_another_session_has_to_name_what_it_replaces(store: Store) -> None:
+    first = await admitted(store, proposal(session="s1"))
+    outcome = await admit(store, proposal(session="s2"))
+    assert outcome == Conflict(first)
+    second = await admitted(store, proposal(session="s2", node="vir-1"), replaces=first.epoch)
+    assert (second.session, second.epoch, second.node) == ("s2", 2, "vir-1")
+    assert list(await store.assignments_on(NodeId("fra-1"))) == []
+    assert list(await store.assignments_on(NodeId("vir-1"))) == [second]
+
+
+async def test_who_replaces_an_epoch_that_is_gone_is_told(store: Store) -> None:
+    first = await admitted(store, proposal())
+    second = await admitted(store, moved_to(first, "vir-1"), replaces=1)
+    assert await admit(store, moved_to(first, "sin-1"), replaces=1) == Conflict(second)
+    await end(store)
+    assert await admit(store, moved_to(first, "sin-1"), replaces=2) == Conflict(None)
+    assert await store.assignment(*ANA) is None
+
+
+async def test_of_many_at_once_one_is_admitted(store: Store) -> None:
+    outcomes = await asyncio.gather(
+        *(admit(store, proposal(session=f"s{i}", node=f"n{i}")) for i in range(20))
+    )
+    winners = [one for one in outcomes if isinstance(one, Admitted)]
+    assert len(winners) == 1
+    assert all(
+        one.current == winners[0].assignment for one in outcomes if isinstance(one, Conflict)
+    )
+
+
+async def test_epochs_grow_across_leave_and_join(store: Store) -> None:
+    for expected in (1, 2, 3):
+        assert (await admitted(store, proposal(session=f"s{expected}"))).epoch == expected
+        assert await store.last_epoch(*ANA) == expected
+        assert await end(store) is not None
+    assert await store.last_epoch(*ANA) == 3
+    assert await store.last_epoch(ROOM, ParticipantId("bob")) == 0
+
+
+async def test_ending_returns_what_ended_and_only_the_named_epoch(store: Store) -> None:
+    first = await admitted(store, proposal())
+    assert await end(store, epoch=7) is None
+    assert await end(store, "bob") is None
+    assert await end(store, epoch=1) == first
+    assert await end(store) is None
+    assert (await store.room(ROOM)).assignments == {}
+    assert list(await store.assignments_on(NodeId("fra-1"))) == []
+
+
+# --- reads ----------------------------------------------------------------------------------------
+
+
+async def test_a_room_that_was_read_does_not_change(store: Store) -> None:
+    first = await admitted(store, proposal())
+    before = await store.room(ROOM)
+    await end(store)
+    assert before.assignments == {ANA[1]: first}
+
+
+async def test_rooms_come_in_order_and_in_pages(store: Store) -> None:
+    for name in ("c", "a", "e", "b", "d"):
+        await admitted(store, proposal(room=name))
+    first = await store.rooms(after=None, limit=2)
+    assert [room.id for room in first] == ["a", "b"]
+    assert len(first[0].assignments) == 1
+    rest = await store.rooms(after=first[-1].id, limit=10)
+    assert [room.id for room in rest] == ["c", "d", "e"]
+    assert list(await store.rooms(after=RoomId("e"), limit=10)) == []
+    await end(store, room="c")
+    assert [room.id for room in await store.rooms(after=RoomId("b"), limit=1)] == ["d"]
+
+
+async def test_leases_that_are_over_are_found(store: Store) -> None:
+    for index in range(5):
+        await admitted(store, proposal(f"p{index}", now=NOW + index))
+    over = await store.expired(now=NOW + 62, limit=10)
+    assert sorted(one.participant for one in over) == ["p0", "p1", "p2"]
+    assert len(await store.expired(now=NOW + 1000, limit=2)) == 2
+    assert list(await store.expired(now=NOW + 59, limit=10)) == []
+
+
+async def test_the_topology_is_replaced_only_by_who_read_it(store: Store) -> None:
+    assert await store.topology() is None
+    assert await store.put_topology("a: 1", expect_version=0, now=NOW) == 1
+    assert await store.put_topology("b: 1", expect_version=0, now=NOW) is None
+    assert await store.put_topology("b: 2", expect_version=2, now=NOW) is None
+    assert await store.put_topology("c: 1", expect_version=1, now=NOW) == 2
+    stored = await store.topology()
+    assert stored is not None
+    assert (stored.version, stored.text) == (2, "c: 1")
+
+
+# --- hints ----------------------------------------------------------------------------------------
+
+
+async def test_nodes_are_remembered_until_dropped(store: Store) -> None:
+    first, second = a_node("fra-1", "eu-frankfurt"), a_node("vir-1", "us-virginia")
+    await store.put_node(first)
+    await store.put_node(second)
+    changed: Node = replace(first, load=0.5)
+    await store.put_node(changed)
+    assert await store.nodes() == {first.id: changed, second.id: second}
+    await store.drop_node(first.id)
+    await store.drop_node(first.id)
+    assert await store.nodes() == {second.id: second}
+
+
+async def test_what_a_node_reports_is_written_back_for_the_live_epoch_only(store: Store) -> None:
+    first = await admitted(store, proposal())
+    track = TrackStatus("t1", "audio", "opus", 7)
+    noted = replace(first, tracks=(track,), live=True, expires_at=NOW + 99, session="ignored")
+    await store.note_sessions(NodeId("fra-1"), {ANA: noted}, now=NOW)
+    found = await store.assignment(*ANA)
+    assert found == replace(first, tracks=(track,), live=True, expires_at=NOW + 99)
+    second = await admitted(store, moved_to(first, "vir-1"), replaces=1)
+    await store.note_sessions(NodeId("fra-1"), {ANA: noted}, now=NOW)
+    assert await store.assignment(*ANA) == second
+    await end(store)
+    await store.note_sessions(NodeId("fra-1"), {ANA: noted}, now=NOW)
+    assert await store.assignment(*ANA) is None
+
+
+async def test_links_are_replaced_per_sender(store: Store) -> None:
+    there = LinkStatus(ROOM, NodeId("fra-1"), NodeId("vir-1"), "up", ("t1",), 5, 1, 0)
+    back = LinkStatus(ROOM, NodeId("vir-1"), NodeId("fra-1"), "connecting")
+    other = LinkStatus(RoomId("other"), NodeId("fra-1"), NodeId("vir-1"), "up")
+    await store.put_links(NodeId("fra-1"), [there, other])
+    await store.put_links(NodeId("vir-1"), [back])
+    assert set(await store.links(ROOM)) == {there, back}
+    await store.put_links(NodeId("fra-1"), [other])
+    assert list(await store.links(ROOM)) == [back]
+    await store.put_node(a_node("vir-1", "us-virginia"))
+    await store.drop_node(NodeId("vir-1"))
+    assert list(await store.links(ROOM)) == []
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+async def test_every_change_leaves_its_event(store: Store) -> None:
+    first = await admitted(store, proposal())
+    move = replace(first.decision, node=NodeId("vir-1"), because=("node fra-1 lost", "why not"))
+    await store.admit(
+        replace(first, node=NodeId("vir-1"), decision=move),
+        replaces=1,
+        event="participant.moved",
+        now=NOW + 1,
+    )
+    await end(store)
+    await store.put_topology("a: 1", expect_version=0, now=NOW + 3)
+    await store.append_event("node.lost", {"node": "fra-1"}, now=NOW + 4)
+    events = await take(store.events(after=0), 5)
+    assert [one.id for one in events] == [1, 2, 3, 4, 5]
+    who = {"room": "standup", "participant": "ana"}
+    here = {"region": "eu-frankfurt"}
+    assert [(one.type, dict(one.data)) for one in events] == [
+        (
+            "participant.assigned",
+            {**who, **here, "node": "fra-1", "epoch": 1, "because": ["it is the nearest"]},
+        ),
+        (
+            "participant.moved",
+            {
+                **who,
+                **here,
+                "node": "vir-1",
+                "epoch": 2,
+                "from_node": "fra-1",
+                "reason": "node fra-1 lost",
+            },
+        ),
+        ("participant.ended", {**who, "epoch": 2, "reason": "left"}),
+        ("topology.changed", {"version": 1}),
+        ("node.lost", {"node": "fra-1"}),
+    ]
+    assert events[1].at == NOW + 1
+    assert await store.last_event_id() == 5
+
+
+async def test_a_reader_resumes_where_it_was_and_waits_for_more(store: Store) -> None:
+    for number in range(3):
+        await store.append_event("node.ready", {"n": number}, now=NOW)
+    events = store.events(after=2)
+    assert [one.data["n"] for one in await take(events, 1)] == [2]
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(take(events, 2))
+        await asyncio.sleep(0)
+        for number in (3, 4):
+            await store.append_event("node.ready", {"n": number}, now=NOW)
+    assert [one.id for one in waiting.result()] == [4, 5]
+
+
+async def test_a_reader_from_another_life_is_told_to_start_anew(store: Store) -> None:
+    await store.append_event("node.ready", {}, now=NOW)
+    reset, first = await take(store.events(after=500), 2)
+    assert (reset.type, dict(reset.data)) == ("stream.reset", {"oldest": 1})
+    assert reset.id == 0
+    assert first.id == 1

@@ -1,0 +1,360 @@
+/**
+ * The demo page. It joins a room through thalweg.js, and shows beside the call what the control plane says about it.
+ *
+ * URL parameters, for links and tests: room, place, name, media=test|camera, autojoin=1.
+ */
+
+import { Call, probe } from "/thalweg.js";
+import { byId, html, hueOf, ms, set } from "./dom.js";
+import { WorldMap } from "./map.js";
+import { openMedia } from "./media.js";
+import { getDecision, getProbePlan, getRoom, getWorld, joinFrom, leave, RoomFeed } from "./signalling.js";
+import { FrameCounter } from "./stats.js";
+import { guide, lineFor, linkLines } from "./story.js";
+import { drawTiles } from "./tiles.js";
+import { drawDecision } from "./why.js";
+
+const NAMES = ["Ana", "Bo", "Cleo", "Dev", "Eli", "Fay", "Gus", "Hana"];
+const MAX_LOG_LINES = 60;
+const VIDEO_BITRATE = 500_000;
+/** Others that can be seen and heard at once. */
+const SLOTS = { audio: 6, video: 6 };
+
+const parameters = new URLSearchParams(location.search);
+const state = {
+  world: { regions: [], links: [], access_rtt_ms: 0 },
+  view: { participants: [], cascade: { links: [] } },
+  nodes: [],
+  links: [],
+  feed: null,
+  call: null,
+  media: null,
+  me: null,
+  remotes: [],
+  frames: new Map(),
+  sound: false,
+  whose: null,
+  decisionKey: null,
+};
+/** For tests: what a user could read off the page. */
+window.thalwegDemo = { joined: false, state: "new", participant: null, room: null, node: null, region: null, tiles: [], error: null };
+
+const titleOf = (region) => state.world.regions.find(({ id }) => id === region)?.title ?? region ?? "?";
+const regionOf = (node) => state.nodes.find(({ id }) => id === node)?.region ?? node;
+const chosen = (name) => document.querySelector(`input[name=${name}]:checked`)?.value;
+const map = new WorldMap(byId("map"));
+
+await begin();
+
+async function begin() {
+  try {
+    state.world = await getWorld();
+  } catch (error) {
+    showProblem(`The demo's server does not answer: ${error.message}`);
+    return;
+  }
+  byId("access").textContent = state.world.access_rtt_ms;
+  drawPlaces(parameters.get("place") ?? state.world.regions[0].id);
+  byId("room").value = parameters.get("room") ?? "demo";
+  const media = document.querySelector(`input[name=media][value="${parameters.get("media") === "camera" ? "camera" : "test"}"]`);
+  media.checked = true;
+  byId("name").value = parameters.get("name") ?? (await freeName());
+  byId("join-form").addEventListener("submit", onSubmit);
+  byId("room").addEventListener("change", () => follow(byId("room").value));
+  byId("places").addEventListener("change", redraw);
+  byId("leave").addEventListener("click", hangUp);
+  byId("sound").addEventListener("click", toggleSound);
+  addEventListener("pagehide", () => state.call && leave(state.me.room, state.me.participant));
+  follow(byId("room").value);
+  setInterval(count, 1000);
+  measure();
+  if (parameters.get("autojoin") === "1") byId("join-form").requestSubmit();
+}
+
+function drawPlaces(selected) {
+  const { regions, links, access_rtt_ms: access } = state.world;
+  byId("places").replaceChildren(
+    ...regions.map(({ id, title }) => {
+      const far = links.filter(({ between, rtt_ms }) => between.includes(id) && rtt_ms !== null).map(({ rtt_ms }) => rtt_ms + access);
+      const input = html("input", { type: "radio", name: "place", value: id });
+      input.checked = id === selected;
+      const reach = far.length ? `next: ${Math.min(...far)} ms` : "";
+      return html("label", { class: "choice" }, input, html("span", {}, html("b", {}, title), html("small", {}, reach)));
+    }),
+  );
+  if (!chosen("place")) document.querySelector("input[name=place]").checked = true;
+}
+
+async function freeName() {
+  const { participants } = await getRoom(byId("room").value).catch(() => ({ participants: [] }));
+  const taken = new Set(participants.map(({ participant }) => participant));
+  return NAMES.find((name) => !taken.has(name)) ?? `Guest-${Math.floor(Math.random() * 900) + 100}`;
+}
+
+/** A name as an id: the API takes RFC 3986's unreserved characters. */
+async function participantId(name, room) {
+  const plain = name.normalize("NFKD").replace(/[\u0300-\u036f]/g, "").trim();
+  const base = plain.replace(/[^A-Za-z0-9._~-]+/g, "-").replace(/^[-.]+|-+$/g, "").slice(0, 40) || "guest";
+  const { participants } = await getRoom(room);
+  const taken = new Set(participants.map(({ participant }) => participant));
+  for (let n = 1; n < 100; n += 1) {
+    const id = n === 1 ? base : `${base}-${n}`;
+    if (!taken.has(id)) return id;
+  }
+  return `${base}-${crypto.randomUUID().slice(0, 8)}`;
+}
+
+/** The real round trips: they show why the demo has to pretend. */
+async function measure() {
+  try {
+    const { regions } = await getProbePlan();
+    const probes = await probe(regions, { samples: 3 });
+    const best = probes.map(({ rtt_ms }) => Math.min(...rtt_ms)).sort((a, b) => a - b);
+    if (best.length) byId("measured").textContent = ` (this browser measures ${best.map(ms).join(", ")} to them)`;
+  } catch {
+    // Only a remark on the page depends on it.
+  }
+}
+
+// --- joining and leaving -------------------------------------------------------------------------
+
+async function onSubmit(event) {
+  event.preventDefault();
+  if (state.call) return;
+  const button = document.querySelector("#join-form button");
+  button.disabled = true;
+  showProblem("");
+  try {
+    await joinRoom({ room: byId("room").value, place: chosen("place"), name: byId("name").value });
+  } catch (error) {
+    await hangUp();
+    showProblem(error.message + (error.hint ? ` (${error.hint})` : ""), error.code ?? error.name);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+async function joinRoom({ room, place, name }) {
+  const participant = await participantId(name, room);
+  const index = state.world.regions.findIndex(({ id }) => id === place);
+  state.media = await openMedia(chosen("media"), { title: titleOf(place), name, hue: hueOf(participant), index });
+  follow(room);
+  const call = new Call({
+    signal: joinFrom(place),
+    room,
+    participant,
+    stream: state.media.stream,
+    slots: SLOTS,
+    maxVideoBitrate: VIDEO_BITRATE,
+  });
+  state.call = call;
+  state.me = { room, participant, place };
+  state.whose = participant;
+  call.addEventListener("state", ({ detail }) => onCallState(detail));
+  call.addEventListener("warning", ({ detail }) => addLine({ kind: "bad", text: `This tab: ${detail.message}; trying again` }));
+  call.addEventListener("participants", ({ detail }) => {
+    state.remotes = detail;
+    redraw();
+  });
+  await call.start();
+}
+
+async function hangUp() {
+  const { call, media, me } = state;
+  if (!me && !media) return;
+  Object.assign(state, { call: null, media: null, me: null, remotes: [], whose: null });
+  await Promise.all([call?.leave(), me && leave(me.room, me.participant)]);
+  media?.stop();
+  Object.assign(window.thalwegDemo, { joined: false, state: "new", participant: null, node: null, region: null });
+  redraw();
+}
+
+function onCallState({ state: now, why }) {
+  const joined = now === "connected" || now === "reconnecting";
+  const { assignment } = state.call ?? {};
+  Object.assign(window.thalwegDemo, {
+    joined,
+    state: now,
+    participant: state.me?.participant ?? null,
+    room: state.me?.room ?? null,
+    node: assignment?.node.id ?? null,
+    region: assignment?.node.region ?? null,
+  });
+  if (now === "reconnecting") addLine({ kind: "bad", text: `This tab reconnects: ${why}` });
+  if (now === "failed") hangUp().then(() => showProblem(`The call ended: ${why}`, "failed"));
+  redraw();
+}
+
+function toggleSound() {
+  state.sound = !state.sound;
+  set(byId("sound"), { "aria-pressed": state.sound });
+  byId("sound").textContent = state.sound ? "Sound is on" : "Sound is off";
+  redraw();
+}
+
+function showProblem(text, code = null) {
+  byId("problem").textContent = text;
+  byId("problem").hidden = !text;
+  window.thalwegDemo.error = text ? { message: text, code } : null;
+}
+
+// --- following the room --------------------------------------------------------------------------
+
+function follow(room) {
+  if (!room || state.feed?.room === room) return;
+  state.feed?.close();
+  Object.assign(state, { view: { participants: [], cascade: { links: [] } }, links: [], decisionKey: null });
+  state.feed = new RoomFeed(room);
+  state.feed.addEventListener("view", ({ detail }) => onView(detail));
+  state.feed.addEventListener("happened", ({ detail }) => {
+    const line = lineFor(detail, titleOf, regionOf);
+    if (line) addLine(line);
+    if (detail.type === "participant.moved" && detail.data.participant === state.me?.participant) state.call?.moved(detail.data);
+  });
+  state.feed.addEventListener("away", () => addLine({ kind: "bad", text: "The control plane does not answer. The call goes on." }));
+  state.feed.addEventListener("back", () => addLine({ kind: "good", text: "The control plane answers again" }));
+}
+
+function onView({ room, nodes }) {
+  const before = state.links;
+  const now = performance.now();
+  const old = new Map(before.map((link) => [`${link.from} ${link.to}`, link]));
+  state.links = room.cascade.links.map((link) => {
+    const known = old.get(`${link.from} ${link.to}`);
+    return { ...link, ...rateOf(link, known, now) };
+  });
+  Object.assign(state, { view: room, nodes });
+  linkLines(before, state.links, titleOf).forEach(addLine);
+  const mine = room.participants.find(({ participant }) => participant === state.me?.participant);
+  if (mine && state.call) state.call.moved({ epoch: mine.epoch });
+  redraw();
+  explain().catch((error) => console.warn("no decision to show:", error));
+}
+
+/**
+ * Packets per second. Nodes report about as often as we look, so a count that stands still between two looks is
+ * not yet a link that stands still.
+ */
+function rateOf(link, known, now) {
+  if (!known || link.packets < known.counted) return { rate: null, counted: link.packets, countedAt: now };
+  const seconds = (now - known.countedAt) / 1000;
+  const { rate, counted, countedAt } = known;
+  if (link.packets === counted || seconds < 0.5) return { rate: seconds > 3.5 ? 0 : rate, counted, countedAt };
+  const fresh = (link.packets - counted) / seconds;
+  return { rate: rate > 0 ? (rate + fresh) / 2 : fresh, counted: link.packets, countedAt: now };
+}
+
+/** Fetch the reasons when the person, the edge or the epoch is another one than those shown. */
+async function explain() {
+  const { participants, id } = state.view;
+  const person = participants.find(({ participant }) => participant === state.whose) ?? participants[0];
+  const key = person ? `${person.participant} ${person.node} ${person.epoch}` : "";
+  if (key === state.decisionKey) return;
+  state.decisionKey = key;
+  drawDecision(person?.participant, person ? await getDecision(id, person.participant) : null, titleOf);
+}
+
+// --- drawing -------------------------------------------------------------------------------------
+
+function redraw() {
+  const { world, view, nodes, links, me, call } = state;
+  const people = view.participants.map((person) => ({
+    ...person,
+    me: person.participant === me?.participant,
+    place: person.place ?? person.region,
+  }));
+  const serving = new Set(nodes.filter((node) => ["serving", "draining", "suspect"].includes(node.state)).map(({ region }) => region));
+  const lost = world.regions.map(({ id }) => id).filter((id) => nodes.length > 0 && !serving.has(id));
+  const next = nextPlace(people);
+  map.draw({ regions: world.regions, nodes, people, links, paths: world.links });
+  byId("guide").textContent = guide({ joined: Boolean(call), me: people.find((p) => p.me), people, links, titleOf, nextPlace: next, lost });
+  byId("second-tab").textContent = `Open a second tab in ${titleOf(next)} ↗`;
+  const room = encodeURIComponent(byId("room").value);
+  set(byId("second-tab"), { href: `/?room=${room}&place=${encodeURIComponent(next)}` });
+  byId("join-form").hidden = Boolean(call);
+  byId("joined").hidden = !call;
+  if (call) drawWhere(call, me);
+  drawTiles(me && { participant: me.participant, stream: state.media?.stream, where: titleOf(me.place) }, others(people), state.sound);
+  drawPeopleChips(people);
+  drawTable(people, links);
+}
+
+/** A place where nobody of the room is yet, else the one after this tab's. */
+function nextPlace(people) {
+  const ids = state.world.regions.map(({ id }) => id);
+  const mine = state.me?.place ?? chosen("place");
+  const order = [...ids, ...ids].slice(ids.indexOf(mine) + 1);
+  return order.find((id) => id !== mine && !people.some(({ place }) => place === id)) ?? order[0];
+}
+
+function drawWhere(call, me) {
+  const words = { joining: "asking for an edge …", connecting: "connecting …", reconnecting: "reconnecting …", failed: "the call failed" };
+  const edge = call.assignment ? `the ${titleOf(call.assignment.node.region)} edge` : "";
+  byId("where").replaceChildren(
+    html("b", {}, me.participant), ` pretends to be in ${titleOf(me.place)} and is `,
+    ...(call.state === "connected" ? ["connected to ", html("b", {}, edge), "."] : [words[call.state] ?? call.state]),
+  );
+}
+
+function others(people) {
+  const mine = state.call?.assignment?.node.region;
+  return state.remotes.map(({ participant, stream, hops, originNode }) => {
+    const person = people.find((one) => one.participant === participant);
+    const origin = person?.region ?? regionOf(originNode);
+    const frames = state.frames.get(participant);
+    return {
+      participant,
+      stream,
+      hops,
+      where: titleOf(person?.place ?? origin),
+      route: hops > 0 ? `${hops} hop${hops > 1 ? "s" : ""}: ${titleOf(origin)} → ${titleOf(mine)}` : "same edge",
+      stats: frames?.width ? `${frames.width}×${frames.height} · ${frames.fps} fps` : "",
+    };
+  });
+}
+
+function drawPeopleChips(people) {
+  const host = byId("why-people");
+  const names = people.map(({ participant }) => participant);
+  const shown = names.includes(state.whose) ? state.whose : names[0];
+  if (host.dataset.names !== JSON.stringify([names, shown])) {
+    host.dataset.names = JSON.stringify([names, shown]);
+    host.replaceChildren(
+      ...names.slice(0, 12).map((name) => {
+        const chip = html("button", { type: "button", "aria-pressed": name === shown }, name);
+        chip.addEventListener("click", () => {
+          state.whose = name;
+          redraw();
+          explain();
+        });
+        return chip;
+      }),
+    );
+  }
+}
+
+function drawTable(people, links) {
+  const row = (cells) => html("tr", {}, ...cells.map((cell) => html("td", {}, String(cell))));
+  byId("people-rows").replaceChildren(
+    ...people.map((p) => row([p.participant + (p.me ? " (you)" : ""), titleOf(p.place), `${titleOf(p.region)} (${p.node})`, ms(p.rtt_ms), p.tracks.length])),
+  );
+  byId("link-rows").replaceChildren(
+    ...links.map((l) => row([titleOf(l.from_region), titleOf(l.to_region), l.state, ms(l.rtt_ms), l.tracks.length, l.rate === null ? "–" : Math.round(l.rate), l.repaired])),
+  );
+}
+
+function addLine({ kind, text }) {
+  const log = byId("log");
+  const time = new Date().toLocaleTimeString("en-GB");
+  log.prepend(html("li", { class: kind }, html("time", {}, time), html("span", {}, text)));
+  while (log.children.length > MAX_LOG_LINES) log.lastChild.remove();
+}
+
+const counter = new FrameCounter();
+async function count() {
+  if (state.call?.state === "connected") state.frames = new Map(await counter.look(state.call));
+  window.thalwegDemo.tiles = state.remotes.map(({ participant, hops }) => {
+    const { videoFrames = 0, audioFrames = 0 } = state.frames.get(participant) ?? {};
+    return { participant, hops, videoFrames, audioFrames };
+  });
+}
