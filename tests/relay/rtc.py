@@ -59,12 +59,16 @@ class RunningNode:
 
 @asynccontextmanager
 async def running_node(
-    node: str = "n1", *, advertise: tuple[str, int] = (LOOPBACK, 0)
+    node: str = "n1",
+    *,
+    advertise: tuple[str, int] = (LOOPBACK, 0),
+    media_port: int = 0,
+    rooms: Rooms | None = None,
 ) -> AsyncIterator[RunningNode]:
     """Run the media half of a node: engine and HTTP, no trunk, no control plane."""
     stay_on_loopback([f"http://{LOOPBACK}"])
-    rooms = Rooms()
-    engine = EmbeddedEngine(rooms, node=node, bind=(LOOPBACK, 0), advertise=advertise)
+    rooms = rooms or Rooms()
+    engine = EmbeddedEngine(rooms, node=node, bind=(LOOPBACK, media_port), advertise=advertise)
     state = NodeState(node, capacity=10)
     signer = Signer()
     state.token_keys.replace({"k1": signer.public})
