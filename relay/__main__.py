@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     from relay.app import serve  # noqa: PLC0415 - --help and mistakes need none of it
 
-    serve(settings)
+    sys.exit(serve(settings))
 
 
 if __name__ == "__main__":

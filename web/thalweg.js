@@ -318,7 +318,7 @@ export class Subscription extends Session {
  * A call that stays up: joins, sends, receives, and joins again when its edge moves, fails or does not answer.
  *
  * Events, all CustomEvent:
- *  - "state": {state, why}. new → joining → connecting → connected ⇄ reconnecting → closed | failed
+ *  - "state": {state, why, error}. new → joining → connecting → connected ⇄ reconnecting → closed | failed
  *  - "assignment": Assignment, whenever the edge or the epoch is new
  *  - "participants": Remote[], whenever somebody comes, goes or changes edge
  *  - "warning": ThalwegError of an attempt that failed; the next one follows by itself
@@ -413,7 +413,7 @@ export class Call extends EventTarget {
       await this.#close(old);
     } catch (error) {
       await this.#close(this.#sessions);
-      if (!this.#aborted.signal.aborted) this.#setState("failed", error.message);
+      if (!this.#aborted.signal.aborted) this.#setState("failed", error.message, error);
       throw error;
     } finally {
       this.#repairing = false;
@@ -546,9 +546,9 @@ export class Call extends EventTarget {
     await Promise.all([publication?.close(), subscription?.close()]);
   }
 
-  #setState(state, why) {
+  #setState(state, why, error = null) {
     this.state = state;
-    emit(this, "state", { state, why });
+    emit(this, "state", { state, why, error });
   }
 }
 

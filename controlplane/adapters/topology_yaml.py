@@ -109,7 +109,7 @@ class _Found:
 def parse_topology(text: str, file: str = "topology.yaml") -> Topology:
     """Return the topology that a YAML text describes.
 
-    `file` is the name that problems carry. Raises TopologyError with all of them. Takes up to 0.5 s for the
+    `file` is the name that problems carry. Raises TopologyError with all of them. Takes up to a second for the
     largest file: call it in a thread when an event loop runs.
     """
     if len(text.encode(errors="replace")) > MAX_BYTES:
@@ -175,7 +175,7 @@ def _from_pydantic(tree: YamlTree, details: ErrorDetails) -> _Found:
         line, column = _key_position(tree, loc[:-1])
         owner = f" in {_name(loc[:-1])}" if len(loc) > 1 else ""
         return _Found(line, column, "TOPO005", f"{name} is missing{owner}", _example(str(loc[-1])))
-    on_key = "[key]" in details["loc"]
+    on_key = "[key]" in details["loc"] or details["input"] is None
     line, column = _key_position(tree, loc) if on_key else _value_position(tree, loc)
     if kind.endswith("_type"):
         return _Found(

@@ -46,7 +46,9 @@ class ApiKeys:
             problems.append("it has no key")
         if problems:
             hint = "the second part is the output of `printf %s KEY | sha256sum`, in lower case"
-            raise InvalidInputError("api-key-file-invalid", "; ".join(problems[:MAX_PROBLEMS]), hint)
+            raise InvalidInputError(
+                "api-key-file-invalid", "; ".join(problems[:MAX_PROBLEMS]), hint
+            )
         return cls(hashes)
 
     def caller(self, authorization: str | None) -> str:

@@ -12,7 +12,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 import structlog
 from grpc.aio import ServicerContext
@@ -35,6 +34,9 @@ SILENCE_S = 15.0
 
 SNAPSHOT_INTERVAL_S = 5.0
 """How long a lost wake can go unnoticed; with a thousand nodes it makes 200 snapshots a second."""
+
+WRITE_TIMEOUT_S = 10.0
+"""A node that takes no snapshot for so long does not read; its stream is dropped without a status."""
 
 COALESCE_S = 0.02
 """Wakes that come closer together share a snapshot: a room that fills up wakes its nodes with every join."""
@@ -81,6 +83,10 @@ class _Session:
     wake: asyncio.Event
     sent: dict[str, int] = field(default_factory=dict)
     """Nonce → version of the snapshots that wait for an answer; the oldest are dropped."""
+    is_over: bool = False
+    """The reader has ended; set before a wake."""
+    error: ControlPlaneError | None = None
+    """What ended it, None when the node left."""
 
 
 MAX_UNANSWERED = 64
@@ -131,19 +137,26 @@ class NodeDoor(node_pb2_grpc.NodeServiceServicer):
         return hello
 
     async def _run(self, context: Context, session: _Session) -> None:
-        error: ControlPlaneError | None = None
+        """Read and write until either ends. A write is never cancelled: gRPC could send no status after that."""
+        async with asyncio.TaskGroup() as group:
+            reader = group.create_task(self._read_to_end(context, session))
+            try:
+                await self._write(context, session)
+            except ControlPlaneError as error:
+                session.error = error
+            reader.cancel()
+        if session.error is not None:
+            code, why = session.error.code, session.error.detail
+            log.warning("session ended", node=session.handle.node, code=code, why=why)
+            await abort(context, session.error)
+
+    async def _read_to_end(self, context: Context, session: _Session) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                writer = group.create_task(self._write(context, session))
-                await self._read(context, session)
-                writer.cancel()
-        except* ControlPlaneError as errors:
-            error = _first(errors)
-        if error is not None:
-            log.warning(
-                "session ended", node=session.handle.node, code=error.code, why=error.detail
-            )
-            await abort(context, error)
+            await self._read(context, session)
+        except ControlPlaneError as error:
+            session.error = error
+        session.is_over = True
+        session.wake.set()
 
     async def _read(self, context: Context, session: _Session) -> None:
         while True:
@@ -179,11 +192,13 @@ class NodeDoor(node_pb2_grpc.NodeServiceServicer):
             log.error("snapshot refused", node=session.handle.node, version=version, error=error)
         await self._context.fleet.snapshot_result(session.handle, version=version, error=error)
 
-    async def _write(self, context: Context, session: _Session) -> NoReturn:
+    async def _write(self, context: Context, session: _Session) -> None:
         fleet, node = self._context.fleet, session.handle.node
         while True:
             await _wait(session.wake, SNAPSHOT_INTERVAL_S)
             session.wake.clear()
+            if session.is_over:
+                return
             if not fleet.is_current(session.handle):
                 raise ConflictError("session-replaced", "the node has a newer session")
             snapshot = await fleet.snapshot(node)
@@ -192,7 +207,8 @@ class NodeDoor(node_pb2_grpc.NodeServiceServicer):
             while len(session.sent) > MAX_UNANSWERED:
                 del session.sent[next(iter(session.sent))]
             message = wire.snapshot_to_wire(snapshot, nonce=nonce)
-            await context.write(node_pb2.SessionResponse(snapshot=message))
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await context.write(node_pb2.SessionResponse(snapshot=message))
             self._context.metrics.snapshots.labels("sent").inc()
             await asyncio.sleep(COALESCE_S)
 
@@ -210,9 +226,3 @@ async def _wait(wake: asyncio.Event, seconds: float) -> None:
             await wake.wait()
     except TimeoutError:
         return
-
-
-def _first(errors: ExceptionGroup[ControlPlaneError]) -> ControlPlaneError:
-    """Return what ended a session: of two tasks that fail at once, the first."""
-    found = errors.exceptions[0]
-    return _first(found) if isinstance(found, ExceptionGroup) else found

@@ -43,7 +43,7 @@ def demo(
     ] = 3.0,
 ) -> None:
     """Put a real participant into each of three regions, and count what they decode of each other."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     logging.getLogger("aiortc").setLevel(
         logging.ERROR
     )  # it warns of every frame before a key frame

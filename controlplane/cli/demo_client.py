@@ -16,6 +16,7 @@ import aiohttp
 import aioice.ice
 from aiortc import (
     MediaStreamTrack,
+    RTCBundlePolicy,
     RTCConfiguration,
     RTCIceServer,
     RTCPeerConnection,
@@ -91,7 +92,12 @@ class Call:
         self._seat = seat
         self._tracks: tuple[MediaStreamTrack, ...] = (MovingPicture(look), Tone(look))
         self._tally = tally
-        config = RTCConfiguration([_ice_server(server) for server in seat.ice_servers])
+        config = RTCConfiguration(
+            [_ice_server(server) for server in seat.ice_servers],
+            # Nodes bundle everything. aiortc's default leaves the second of two audio m-lines on a transport that
+            # it then discards, when video comes first.
+            bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
+        )
         self._up = RTCPeerConnection(config)
         self._down = RTCPeerConnection(config)
         self._sessions: list[str] = []

@@ -135,7 +135,7 @@ class DemoSignalling:
         try:
             async with self._http.get(
                 f"{self._control_plane}/v1/events",
-                headers={"Last-Event-ID": last} if last.isdigit() else {},
+                headers={"Last-Event-ID": last} if last.isascii() and last.isdigit() else {},
                 timeout=timeout,
             ) as upstream:
                 if upstream.status != 200:

@@ -140,7 +140,7 @@ class TrunkManager:
         """
         trunk = self.trunks.get(peer)
         if trunk is None:
-            trunk = self.trunks[peer] = Trunk(self.node, peer, self._rooms)
+            trunk = self._add(peer)
             trunk.idle_since = monotonic()
             self._wish_changed = True
         if trunk.session is not None and generation < trunk.session.generation:
@@ -160,6 +160,10 @@ class TrunkManager:
 
     # ---------------------------------------------------------------------------------------------
 
+    def _add(self, peer: str) -> Trunk:
+        trunk = self.trunks[peer] = Trunk(self.node, peer, self._rooms, self.socket.counters)
+        return trunk
+
     def _follow_wish(self, now: float) -> None:
         outgoing: dict[str, set[str]] = {}
         incoming: dict[str, set[str]] = {}
@@ -170,7 +174,7 @@ class TrunkManager:
                 incoming.setdefault(link.from_node, set()).add(link.room)
         for peer in outgoing.keys() | incoming.keys():
             if peer not in self.trunks:
-                self.trunks[peer] = Trunk(self.node, peer, self._rooms)
+                self._add(peer)
         for peer, trunk in self.trunks.items():
             trunk.link(frozenset(outgoing.get(peer, ())), frozenset(incoming.get(peer, ())), now)
 

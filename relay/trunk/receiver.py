@@ -20,7 +20,7 @@ from relay.core.rooms import Rooms
 from relay.core.rtp import parse, remap_extensions
 from relay.core.track import Track
 from relay.trunk.model import Message, Offer, RoomDemand, RoomOffers
-from relay.trunk.udp import Carrier
+from relay.trunk.udp import Carrier, TrunkCounters
 
 GRACE_S = 4.0
 """From the end of a trunk to the removal of its tracks: 3 s to notice at the other end, and one new attempt."""
@@ -73,13 +73,11 @@ class IncomingTrack:
 class TrunkReceiver:
     """What this node takes from one other node; the Upstream of those tracks."""
 
-    def __init__(self, node: str, peer: str, rooms: Rooms, clock: Callable[[], float]) -> None:
-        self.received = 0
-        """RTP packets of known tracks, repairs included, since the start."""
-        self.repaired = 0
-        """Packets that came because this end asked."""
+    def __init__(
+        self, node: str, rooms: Rooms, counters: TrunkCounters, clock: Callable[[], float]
+    ) -> None:
         self._node = node
-        self._peer = peer
+        self._counters = counters
         self._rooms = rooms
         self._clock = clock
         self._linked: frozenset[str] = frozenset()
@@ -143,8 +141,8 @@ class TrunkReceiver:
         """Take a packet from the far end."""
         incoming = self._by_ssrc.get(int.from_bytes(packet[8:12], "big"))
         if incoming is not None:
-            self.received += 1
-            self.repaired += incoming.take(packet, now)
+            self._counters.rtp_received += 1
+            self._counters.repaired += incoming.take(packet, now)
 
     def take_report(self, report: rtcp.SenderReport, now: float, ntp_now_s: float) -> None:
         """Take a sender report of one stream."""

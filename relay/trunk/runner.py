@@ -39,16 +39,14 @@ class TrunkRunner:
         self._dialers: dict[Trunk, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises OSError or RuntimeError when an address cannot be bound."""
+        """Serve until cancelled. Raises OSError when an address cannot be bound."""
         await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: self._manager.socket, local_addr=self._udp
         )
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         trunk_pb2_grpc.add_TrunkServiceServicer_to_server(TrunkServicer(self._manager), server)
         try:
-            self.grpc_port = server.add_secure_port(
-                host_port(self._grpc_bind), self._tls.server_credentials()
-            )
+            self.grpc_port = self._listen(server)
             await server.start()
             self.ready.set()
             log.info("trunks open", udp=self._manager.endpoint, grpc_port=self.grpc_port)
@@ -64,6 +62,14 @@ class TrunkRunner:
             self._manager.close()
             await server.stop(STOP_GRACE_S)
             self._manager.socket.close()
+
+    def _listen(self, server: grpc.aio.Server) -> int:
+        """Bind the server's port and return it."""
+        where = host_port(self._grpc_bind)
+        try:
+            return server.add_secure_port(where, self._tls.server_credentials())
+        except RuntimeError as error:  # grpc's only word for it
+            raise OSError(f"cannot listen on {where}: {error}") from error
 
     def _follow(self, tasks: asyncio.TaskGroup) -> None:
         """Have one task for each trunk to call."""

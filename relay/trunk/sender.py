@@ -18,7 +18,7 @@ from relay.core.rooms import Rooms
 from relay.core.track import Track
 from relay.trunk.model import LinkStatus, Message, Offer, RoomDemand, RoomOffers, TrunkState
 from relay.trunk.stream import TrunkStream
-from relay.trunk.udp import Carrier
+from relay.trunk.udp import Carrier, TrunkCounters
 
 PAYLOAD_TYPES = {MediaKind.AUDIO: 96, MediaKind.VIDEO: 97}
 """On every trunk. The far end goes by SSRC; these only have to lie outside RTCP's (RFC 5761)."""
@@ -43,7 +43,14 @@ class LinkCounters:
 class OutgoingTrack:
     """One track on the trunk: a Sink while the far end wants it."""
 
-    def __init__(self, track: Track, ssrc: int, carrier: Carrier, counters: LinkCounters) -> None:
+    def __init__(
+        self,
+        track: Track,
+        ssrc: int,
+        carrier: Carrier,
+        counters: LinkCounters,
+        totals: TrunkCounters,
+    ) -> None:
         self.track = track
         self.stream = TrunkStream(ssrc, PAYLOAD_TYPES[track.info.kind])
         self.flowing = False
@@ -51,6 +58,7 @@ class OutgoingTrack:
         """What the far end misses of the current stretch."""
         self._carrier = carrier
         self._counters = counters
+        self._totals = totals
         self._budget = TokenBucket(REPAIRS_PER_S, REPAIR_BURST)
 
     @property
@@ -81,23 +89,22 @@ class OutgoingTrack:
         out = self.stream.rewrite(packet)
         if out is not None:
             self._counters.packets += 1
+            self._totals.rtp_sent += 1
             self._carrier.send_rtp(out)
 
-    def resend(self, sequences: Iterable[int], now: float) -> int:
-        """Answer a NACK and return how many packets went out.
+    def resend(self, sequences: Iterable[int], now: float) -> None:
+        """Answer a NACK.
 
         What is not in the cache is on its way up the hop that lost it, and goes out when it comes.
         """
-        sent = 0
         for sequence in sequences:
             if not self._budget.take(now):
                 break
             packet = self.stream.resend(self.track, sequence)
             if packet is not None:
                 self._carrier.send_rtp(packet)
-                sent += 1
-        self._counters.repaired += sent
-        return sent
+                self._counters.repaired += 1
+                self._totals.resent += 1
 
     def report(self, ntp_now_s: float, cname: str) -> None:
         """Send a sender report, once the publisher's clock is known: its clock in terms of ours."""
@@ -114,12 +121,11 @@ class OutgoingTrack:
 class TrunkSender:
     """What this node sends to one other node."""
 
-    def __init__(self, node: str, peer: str, rooms: Rooms) -> None:
-        self.resent = 0
-        """Repairs, since the start."""
+    def __init__(self, node: str, peer: str, rooms: Rooms, counters: TrunkCounters) -> None:
         self._node = node
         self._peer = peer
         self._rooms = rooms
+        self._totals = counters
         self._counters: dict[str, LinkCounters] = {}
         """By room: the links that are wanted."""
         self._demand: dict[str, frozenset[str]] = {}
@@ -191,7 +197,7 @@ class TrunkSender:
         if outgoing is None or not outgoing.flowing:
             return
         if isinstance(packet, rtcp.Nack):
-            self.resent += outgoing.resend(packet.sequences, now)
+            outgoing.resend(packet.sequences, now)
         else:
             outgoing.track.request_keyframe(now)
 
@@ -241,7 +247,7 @@ class TrunkSender:
                 outgoing.stop()
 
     def _add(self, carrier: Carrier, track: Track, counters: LinkCounters) -> OutgoingTrack:
-        outgoing = OutgoingTrack(track, self._next_ssrc, carrier, counters)
+        outgoing = OutgoingTrack(track, self._next_ssrc, carrier, counters, self._totals)
         self._by_ssrc[self._next_ssrc] = outgoing
         self._next_ssrc = (self._next_ssrc + 1) & 0xFFFFFFFF  # never again under this trunk's key
         return outgoing

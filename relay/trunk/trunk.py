@@ -29,7 +29,7 @@ from relay.trunk.model import (
 )
 from relay.trunk.receiver import TrunkReceiver
 from relay.trunk.sender import TrunkSender
-from relay.trunk.udp import Carrier
+from relay.trunk.udp import Carrier, TrunkCounters
 from relay.trunk.wire import from_wire
 
 log = structlog.get_logger("relay.trunk")
@@ -96,12 +96,12 @@ class TrunkSession:
 class Trunk:
     """The trunk to one other node; also the CarrierUser of its sessions."""
 
-    def __init__(self, node: str, peer: str, rooms: Rooms) -> None:
+    def __init__(self, node: str, peer: str, rooms: Rooms, counters: TrunkCounters) -> None:
         self.peer = peer
         self.state = TrunkState.CONNECTING
         self.session: TrunkSession | None = None
-        self.sender = TrunkSender(node, peer, rooms)
-        self.receiver = TrunkReceiver(node, peer, rooms, monotonic)
+        self.sender = TrunkSender(node, peer, rooms, counters)
+        self.receiver = TrunkReceiver(node, rooms, counters, monotonic)
         self.idle_since: float | None = None
         """Since when there is no link left."""
         self._rtt = RecentMinimum(count=10, max_age_s=10.0)

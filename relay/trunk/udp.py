@@ -37,7 +37,7 @@ MAX_SOURCES = 8
 
 @dataclass(slots=True)
 class TrunkCounters:
-    """Datagrams since the start."""
+    """Of all trunks, since the start: datagrams, and what they carried."""
 
     received: int = 0
     sent: int = 0
@@ -47,6 +47,14 @@ class TrunkCounters:
     """From a far end's address, but not under its key, or replayed."""
     unsendable: int = 0
     """Too long, or refused by SRTP."""
+    rtp_received: int = 0
+    """RTP packets of known tracks, repairs included."""
+    rtp_sent: int = 0
+    """RTP packets, without repairs."""
+    repaired: int = 0
+    """RTP packets that came because this end asked."""
+    resent: int = 0
+    """RTP packets sent again because the far end asked."""
 
 
 class CarrierUser(Protocol):

@@ -25,7 +25,8 @@ class FakeRelay:
         self.participants: list[node_pb2.ParticipantReport] = []
         self.refusal = ""
         """Error of every answer to a snapshot: NACKs instead of ACKs."""
-        self.ended: grpc.aio.AioRpcError | None = None
+        self.ended: tuple[grpc.StatusCode, str] | None = None
+        """How the control plane ended the session."""
 
     def hello(self, **changes: Any) -> node_pb2.SessionRequest:
         members: dict[str, Any] = {
@@ -54,16 +55,9 @@ class FakeRelay:
                         error=self.refusal,
                     )
                     await call.write(node_pb2.SessionRequest(result=result))
-        except* grpc.aio.AioRpcError as errors:
-            found = errors.exceptions[0]
-            self.ended = found if isinstance(found, grpc.aio.AioRpcError) else None
-        except* asyncio.InvalidStateError:
-            self.ended = grpc.aio.AioRpcError(
-                await call.code(),
-                call.initial_metadata(),
-                call.trailing_metadata(),
-                await call.details(),
-            )
+        except* (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the call ended while it was read from, or written to
+        self.ended = (await call.code(), await call.details() or "")
 
     async def _report(self, call: Any) -> None:
         sequence = 0

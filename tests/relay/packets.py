@@ -52,6 +52,7 @@ class Upstream:
     demand: list[bool] = field(default_factory=list)
 
     def request_keyframe(self, track: Track) -> None:
+        del track
         self.keyframes += 1
 
     def demand_changed(self, track: Track) -> None:
@@ -65,6 +66,7 @@ class Collector:
     packets: list[bytes] = field(default_factory=list)
 
     def forward(self, track: Track, packet: bytes, now: float) -> None:
+        del track, now
         self.packets.append(packet)
 
 

@@ -5,7 +5,7 @@
  */
 
 import { Call, probe } from "/thalweg.js";
-import { byId, html, hueOf, ms, set } from "./dom.js";
+import { byId, count, html, hueOf, ms, set } from "./dom.js";
 import { WorldMap } from "./map.js";
 import { openMedia } from "./media.js";
 import { getDecision, getProbePlan, getRoom, getWorld, joinFrom, leave, RoomFeed } from "./signalling.js";
@@ -66,7 +66,7 @@ async function begin() {
   byId("sound").addEventListener("click", toggleSound);
   addEventListener("pagehide", () => state.call && leave(state.me.room, state.me.participant));
   follow(byId("room").value);
-  setInterval(count, 1000);
+  setInterval(countFrames, 1000);
   measure();
   if (parameters.get("autojoin") === "1") byId("join-form").requestSubmit();
 }
@@ -163,13 +163,15 @@ async function hangUp() {
   const { call, media, me } = state;
   if (!me && !media) return;
   Object.assign(state, { call: null, media: null, me: null, remotes: [], whose: null });
-  await Promise.all([call?.leave(), me && leave(me.room, me.participant)]);
+  await call?.leave();
+  if (me) await leave(me.room, me.participant);
   media?.stop();
   Object.assign(window.thalwegDemo, { joined: false, state: "new", participant: null, node: null, region: null });
   redraw();
 }
 
-function onCallState({ state: now, why }) {
+function onCallState({ state: now, why, error }) {
+  const wasJoined = window.thalwegDemo.joined;
   const joined = now === "connected" || now === "reconnecting";
   const { assignment } = state.call ?? {};
   Object.assign(window.thalwegDemo, {
@@ -181,7 +183,8 @@ function onCallState({ state: now, why }) {
     region: assignment?.node.region ?? null,
   });
   if (now === "reconnecting") addLine({ kind: "bad", text: `This tab reconnects: ${why}` });
-  if (now === "failed") hangUp().then(() => showProblem(`The call ended: ${why}`, "failed"));
+  // A join that fails is told by whoever asked for it; a call that ends later is told here.
+  if (now === "failed" && wasJoined) hangUp().then(() => showProblem(`The call ended: ${why}`, error.code));
   redraw();
 }
 
@@ -228,7 +231,7 @@ function onView({ room, nodes }) {
   const mine = room.participants.find(({ participant }) => participant === state.me?.participant);
   if (mine && state.call) state.call.moved({ epoch: mine.epoch });
   redraw();
-  explain().catch((error) => console.warn("no decision to show:", error));
+  explain().catch(() => (state.decisionKey = null)); // Gone or away: the next view asks again.
 }
 
 /**
@@ -268,7 +271,7 @@ function redraw() {
   const next = nextPlace(people);
   map.draw({ regions: world.regions, nodes, people, links, paths: world.links });
   byId("guide").textContent = guide({ joined: Boolean(call), me: people.find((p) => p.me), people, links, titleOf, nextPlace: next, lost });
-  byId("second-tab").textContent = `Open a second tab in ${titleOf(next)} ↗`;
+  byId("second-tab").textContent = `Open ${call ? "another" : "a second"} tab in ${titleOf(next)} ↗`;
   const room = encodeURIComponent(byId("room").value);
   set(byId("second-tab"), { href: `/?room=${room}&place=${encodeURIComponent(next)}` });
   byId("join-form").hidden = Boolean(call);
@@ -298,6 +301,7 @@ function drawWhere(call, me) {
 
 function others(people) {
   const mine = state.call?.assignment?.node.region;
+  const small = state.remotes.length > 1; // Two columns of tiles: no room for the way.
   return state.remotes.map(({ participant, stream, hops, originNode }) => {
     const person = people.find((one) => one.participant === participant);
     const origin = person?.region ?? regionOf(originNode);
@@ -307,7 +311,7 @@ function others(people) {
       stream,
       hops,
       where: titleOf(person?.place ?? origin),
-      route: hops > 0 ? `${hops} hop${hops > 1 ? "s" : ""}: ${titleOf(origin)} → ${titleOf(mine)}` : "same edge",
+      route: hops > 0 ? count(hops, "hop") + (small ? "" : `: ${titleOf(origin)} → ${titleOf(mine)}`) : "same edge",
       stats: frames?.width ? `${frames.width}×${frames.height} · ${frames.fps} fps` : "",
     };
   });
@@ -325,7 +329,7 @@ function drawPeopleChips(people) {
         chip.addEventListener("click", () => {
           state.whose = name;
           redraw();
-          explain();
+          explain().catch(() => (state.decisionKey = null));
         });
         return chip;
       }),
@@ -351,7 +355,7 @@ function addLine({ kind, text }) {
 }
 
 const counter = new FrameCounter();
-async function count() {
+async function countFrames() {
   if (state.call?.state === "connected") state.frames = new Map(await counter.look(state.call));
   window.thalwegDemo.tiles = state.remotes.map(({ participant, hops }) => {
     const { videoFrames = 0, audioFrames = 0 } = state.frames.get(participant) ?? {};

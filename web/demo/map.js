@@ -182,6 +182,7 @@ export class WorldMap {
         spots.push({ participant: more, node: null, ...this.#spot(place, MAX_AROUND - 1, MAX_AROUND) });
       }
     }
+    const told = new Set();
     keyed(
       this.access,
       spots.filter(({ node }) => this.nodeAt.has(node)),
@@ -194,7 +195,10 @@ export class WorldMap {
         const arc = far ? this.#arc(person, edge, 0, -0.04 - 0.05 * person.seat) : { d: `M${person.x} ${person.y}L${edge.x} ${edge.y}` };
         set(group.firstChild, { d: arc.d, class: `leg ${far ? "far" : ""}`, stroke: colour(person) });
         set(group.lastChild, far ? { x: arc.top.x, y: arc.top.y + 15 } : {});
-        group.lastChild.textContent = far ? ms(person.rtt_ms) : "";
+        // Once for all who sit alike: the numbers would stand on one another.
+        const path = `${person.place} ${person.node}`;
+        group.lastChild.textContent = far && !told.has(path) ? ms(person.rtt_ms) : "";
+        told.add(path);
       },
     );
     keyed(

@@ -10,9 +10,10 @@ import { count, ms } from "./dom.js";
 export function guide({ joined, me, people, links, titleOf, nextPlace, lost }) {
   if (lost.length > 0) {
     const far = people.filter(({ place, region }) => place && place !== region);
-    const names = far.map(({ participant, region }) => `${participant} in ${titleOf(region)}`).join(", ");
-    return `The ${lost.map(titleOf).join(" and ")} edge is gone. ${names ? `Thalweg seated ${names}: ` +
-      "farther away, but in the call." : "Whoever joins from there is seated at the next best edge."}`;
+    const names = far.slice(0, 3).map(({ participant, region }) => `${participant} in ${titleOf(region)}`).join(", ");
+    const gone = `The ${lost.map(titleOf).join(" and ")} ${lost.length > 1 ? "edges are" : "edge is"} gone.`;
+    if (!names) return `${gone} Whoever joins from there is seated at the next best edge.`;
+    return `${gone} Thalweg seated ${names}${far.length > 3 ? " and others" : ""}: farther away, but in the call.`;
   }
   if (!joined && people.length === 0) {
     return "Choose where this tab pretends to be, and join. Thalweg picks the edge that gives the whole room the least delay.";
@@ -70,16 +71,16 @@ export function linkLines(before, after, titleOf) {
   const old = new Map(before.map((link) => [key(link), link]));
   const lines = [];
   for (const link of after) {
-    const name = `Link ${titleOf(link.from_region)} → ${titleOf(link.to_region)}`;
+    const name = `${titleOf(link.from_region)} → ${titleOf(link.to_region)}`;
     const known = old.get(key(link));
     old.delete(key(link));
-    if (link.state === "down" && known?.state !== "down") lines.push({ kind: "bad", text: `${name} is down` });
+    if (link.state === "down" && known?.state !== "down") lines.push({ kind: "bad", text: `${name}: the link is down` });
     if (link.tracks.length === (known?.tracks.length ?? 0)) continue;
-    const carries = link.tracks.length ? `carries ${count(link.tracks.length, "track")}` : "carries nothing now";
+    const carries = link.tracks.length ? `carries ${count(link.tracks.length, "track")}` : "nothing to carry";
     lines.push({ kind: "link", text: `${name} ${carries}` });
   }
   for (const link of old.values()) {
-    lines.push({ kind: "link", text: `Link ${titleOf(link.from_region)} → ${titleOf(link.to_region)} is closed: nobody needs it` });
+    lines.push({ kind: "link", text: `${titleOf(link.from_region)} → ${titleOf(link.to_region)} is closed` });
   }
   return lines;
 }

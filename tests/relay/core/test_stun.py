@@ -13,13 +13,13 @@ PASSWORD = "correct horse battery staple"
 SOURCES = [("192.0.2.7", 40_000), ("2001:db8::7", 1), ("127.0.0.1", 65_535)]
 
 
-def their_request(password: str = PASSWORD, **attributes: object) -> bytes:
+def their_request(**attributes: object) -> bytes:
     """Return a check as aioice sends it."""
     request = aioice.stun.Message(aioice.stun.Method.BINDING, aioice.stun.Class.REQUEST)
     request.attributes["USERNAME"] = "ours:theirs"
     request.attributes["PRIORITY"] = 1
     request.attributes.update(attributes)
-    request.add_message_integrity(password.encode())
+    request.add_message_integrity(PASSWORD.encode())
     return bytes(request)
 
 
