@@ -5,7 +5,8 @@ The node is the authority on who is there. The store is the authority on who bel
 1. Assigned here, not reported: not live; the lease runs out, unless the node lost it in a restart (see `Present`).
 2. Reported here with the current epoch, but assigned to a node of which this one is a fallback: the client used its
    fallback, so the assignment follows it.
-3. Reported here, assigned elsewhere, or ended: the node is told to end the session.
+3. Reported here, assigned elsewhere, or ended: the node is told to end the session, if the participant was moved
+   only once it is live at the new place, or after MOVE_GRACE_S: make before break.
 4. Reported here, and this store never heard of the participant: a store that lost its memory learns from the nodes.
    Nobody's call ends because a control plane was restarted.
 
@@ -38,6 +39,10 @@ log = structlog.get_logger(__name__)
 LEASE_AFTER_REPORT_S = 30.0
 """A session that its node no longer reports keeps its place this long: a client that changes networks is back within
 ten seconds, and its seat and epoch should still be there."""
+
+MOVE_GRACE_S = 5.0
+"""A moved participant may still receive at its old node for this long: an event to the signalling server, one to the
+client, ICE and DTLS take about a second on any path."""
 
 Key = tuple[RoomId, ParticipantId]
 
@@ -107,6 +112,8 @@ class Presence:
             await self._adopt(
                 _followed(current, node, report, now), current.epoch, "participant.moved", now
             )
+            return None
+        if not current.live and now - current.assigned_at < MOVE_GRACE_S:
             return None
         reason = f"moved to {current.node}"
         return EndSession(report.room, report.participant, report.epoch, reason)

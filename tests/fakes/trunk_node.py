@@ -135,7 +135,7 @@ class Camera:
         """What was sent while somebody wanted it."""
         node.rooms.add([self.track])
 
-    def request_keyframe(self, track: Track) -> None:
+    def request_keyframe(self, _track: Track) -> None:
         self.keyframes_asked += 1
 
     def demand_changed(self, track: Track) -> None:
@@ -167,7 +167,7 @@ class Viewer:
     def __init__(self) -> None:
         self.packets: list[bytes] = []
 
-    def forward(self, track: Track, packet: bytes, now: float) -> None:
+    def forward(self, _track: Track, packet: bytes, _now: float) -> None:
         self.packets.append(packet)
 
     @property

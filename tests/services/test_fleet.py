@@ -6,6 +6,7 @@ from controlplane.core.model import Node, NodeId, NodeState, ParticipantId, Regi
 from controlplane.core.session import NodeReport, ParticipantReport, PeerRtt
 from controlplane.errors import ConflictError, InvalidInputError, NotFoundError
 from controlplane.services.fleet import FORGET_LOST_S, NodeSession
+from controlplane.services.presence import MOVE_GRACE_S
 from tests.services.system import ROOM, System, three_regions
 
 FRA, VIR, SIN = NodeId("fra-1"), NodeId("vir-1"), NodeId("sin-1")
@@ -189,6 +190,8 @@ async def test_a_node_that_comes_back_is_told_which_sessions_to_end() -> None:
     fra.alive = True
     await system.run(0.5)
     assert await state(system, FRA) is NodeState.SERVING
+    assert (await system.fleet.snapshot(FRA)).end_sessions == ()  # ana is not live elsewhere yet
+    await system.run(MOVE_GRACE_S)
     snapshot = await system.fleet.snapshot(FRA)
     (end,) = snapshot.end_sessions
     assert (end.room, end.participant, end.epoch, end.reason) == (ROOM, ANA, 1, "moved to vir-1")

@@ -1,5 +1,5 @@
 from controlplane.core.model import NodeId, ParticipantId, Role, RoomId
-from controlplane.services.presence import LEASE_AFTER_REPORT_S
+from controlplane.services.presence import LEASE_AFTER_REPORT_S, MOVE_GRACE_S
 from controlplane.store.memory import MemoryStore
 from tests.services.system import ROOM, System, a_join, three_regions
 
@@ -80,9 +80,20 @@ async def test_a_session_on_a_node_that_is_no_fallback_is_to_end() -> None:
     joined = await system.joins.join(a_join("ana", "frankfurt", regions=["eu-frankfurt"]))
     assert joined.fallbacks == ()
     system.arrive(joined, at="vir-1")
-    await system.run(0.5)
+    await system.run(MOVE_GRACE_S + 0.5)
     (end,) = (await system.fleet.snapshot(NodeId("vir-1"))).end_sessions
     assert end.reason == "moved to fra-1"
+
+
+async def test_an_old_session_ends_as_soon_as_the_new_one_is_live() -> None:
+    system = await three_regions()
+    joined = await system.joins.join(a_join("ana", "frankfurt", regions=["eu-frankfurt"]))
+    system.arrive(joined, at="vir-1")
+    await system.run(0.5)
+    assert (await system.fleet.snapshot(NodeId("vir-1"))).end_sessions == ()
+    system.arrive(joined)
+    await system.run(1)
+    assert len((await system.fleet.snapshot(NodeId("vir-1"))).end_sessions) == 1
 
 
 async def test_a_control_plane_that_lost_its_memory_learns_from_the_nodes() -> None:

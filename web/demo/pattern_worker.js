@@ -34,7 +34,7 @@ function draw({ title, name, hue }, t) {
   for (let i = 0; i < 7; i += 1) {
     context.beginPath();
     for (let x = 0; x <= WIDTH; x += 16) {
-      const y = 250 + i * 15 + 16 * Math.sin(x / 90 + t * 1.3 + i * 0.5) + 6 * Math.sin(x / 37 - t + i);
+      const y = 264 + i * 13 + 16 * Math.sin(x / 90 + t * 1.3 + i * 0.5) + 6 * Math.sin(x / 37 - t + i);
       if (x === 0) context.moveTo(x, y);
       else context.lineTo(x, y);
     }
@@ -44,19 +44,19 @@ function draw({ title, name, hue }, t) {
   }
   const boat = (t * 90) % (WIDTH + 40) - 20;
   context.beginPath();
-  context.arc(boat, 295 + 16 * Math.sin(boat / 90 + t * 1.3 + 1.5) - 10, 11, 0, Math.PI * 2);
+  context.arc(boat, 303 + 16 * Math.sin(boat / 90 + t * 1.3 + 1.5) - 10, 11, 0, Math.PI * 2);
   context.fillStyle = "#fff";
   context.fill();
   context.textAlign = "center";
   context.fillStyle = "#fff";
   context.font = "600 62px system-ui, sans-serif";
-  context.fillText(title, WIDTH / 2, 112, WIDTH - 60);
-  context.font = "30px system-ui, sans-serif";
+  context.fillText(title, WIDTH / 2, 158, WIDTH - 60); // below the badge of a small tile
+  context.font = "28px system-ui, sans-serif";
   context.fillStyle = `hsl(${hue} 80% 82%)`;
-  context.fillText(name, WIDTH / 2, 156, WIDTH - 60);
+  context.fillText(name, WIDTH / 2, 196, WIDTH - 60);
   const now = new Date();
   const clock = now.toLocaleTimeString("en-GB") + "." + Math.floor(now.getMilliseconds() / 100);
-  context.font = "600 40px ui-monospace, monospace";
+  context.font = "600 36px ui-monospace, monospace";
   context.fillStyle = "#fff";
-  context.fillText(clock, WIDTH / 2, 212);
+  context.fillText(clock, WIDTH / 2, 242);
 }
