@@ -28,6 +28,10 @@ from relay.trunk.runner import TrunkRunner, host_port
 HTTP_GRACE_S = 1.0
 """Requests in flight end in milliseconds; slot streams end with their sessions."""
 
+VERSION = importlib.metadata.version(
+    "thalweg"
+)  # read here: it is a file, and later there is an event loop
+
 log = structlog.get_logger("relay")
 
 
@@ -130,7 +134,7 @@ class Node:
             http_url=where.http_url,
             media=Endpoint(where.media.host, where.media.port),
             trunk_target=where.trunk_target,
-            version=importlib.metadata.version("thalweg"),
+            version=VERSION,
             engine="embedded",
         )
         return Agent(

@@ -27,7 +27,7 @@ OPTIONS = (
 )
 
 STOP_GRACE_S = 0.5
-"""Joins in flight end in milliseconds; the sessions of nodes never do by themselves."""
+"""Joins in flight, and the sessions of nodes once they are told, end in milliseconds."""
 
 
 class GrpcServer:
@@ -37,6 +37,7 @@ class GrpcServer:
         self, context: ApiContext, sessions: NodeSessions, credentials: grpc.ServerCredentials
     ) -> None:
         self._server = grpc.aio.server(options=OPTIONS)
+        self._sessions = sessions
         self._health = health.aio.HealthServicer()
         self._credentials = credentials
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeDoor(context, sessions), self._server)
@@ -60,6 +61,7 @@ class GrpcServer:
     async def stop(self) -> None:
         """Say so to health checks, end calls, end sessions."""
         await self._health.enter_graceful_shutdown()
+        self._sessions.end_all()
         await self._server.stop(STOP_GRACE_S)
 
 

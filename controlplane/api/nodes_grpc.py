@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import structlog
-from grpc.aio import ServicerContext
+from grpc.aio import BaseError, ServicerContext
 from thalweg.v1 import node_pb2, node_pb2_grpc
 
 from controlplane.adapters import wire
@@ -51,6 +51,13 @@ class NodeSessions:
 
     def __init__(self) -> None:
         self._wakes: dict[NodeId, asyncio.Event] = {}
+        self.ending = False
+        """The process stops: every session ends at its next wake."""
+
+    def end_all(self) -> None:
+        """Let every session end by itself: one that gRPC has to cancel leaves a traceback in the log."""
+        self.ending = True
+        self.wake(frozenset(self._wakes))
 
     def wake(self, nodes: frozenset[NodeId]) -> None:
         """Ask for fresh snapshots to these nodes, soon; nodes of other processes are not known here."""
@@ -197,7 +204,7 @@ class NodeDoor(node_pb2_grpc.NodeServiceServicer):
         while True:
             await _wait(session.wake, SNAPSHOT_INTERVAL_S)
             session.wake.clear()
-            if session.is_over:
+            if session.is_over or self._sessions.ending:
                 return
             if not fleet.is_current(session.handle):
                 raise ConflictError("session-replaced", "the node has a newer session")
@@ -215,7 +222,10 @@ class NodeDoor(node_pb2_grpc.NodeServiceServicer):
 
 async def _next(context: Context) -> node_pb2.SessionRequest | None:
     """Return the next message, None when the node has ended the stream."""
-    message: object = await context.read()
+    try:
+        message: object = await context.read()
+    except BaseError:  # the server has stopped: nothing more will come
+        return None
     return message if isinstance(message, node_pb2.SessionRequest) else None
 
 

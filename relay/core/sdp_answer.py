@@ -84,11 +84,11 @@ def answer(media: list[AnsweredMedia], local: LocalTransport) -> str:
         "a=msid-semantic: WMS *",
     ]
     for one in media:
-        lines += _answer_media(one, local, version) if one.payload_types else _reject(one, local)
+        lines += _answer_media(one, local, version) if one.payload_types else _reject(one)
     return "\r\n".join(lines) + "\r\n"
 
 
-def _reject(media: AnsweredMedia, local: LocalTransport) -> list[str]:
+def _reject(media: AnsweredMedia) -> list[str]:
     protocol = "UDP/DTLS/SCTP webrtc-datachannel"
     if media.offered.kind in ("audio", "video"):
         protocol = "UDP/TLS/RTP/SAVPF 0"
@@ -97,17 +97,6 @@ def _reject(media: AnsweredMedia, local: LocalTransport) -> list[str]:
         "c=IN IP4 0.0.0.0",
         "a=inactive",
         f"a=mid:{media.offered.mid}",
-        *_transport(local),  # of no use here, but aiortc refuses the answer without it
-    ]
-
-
-def _transport(local: LocalTransport) -> list[str]:
-    return [
-        f"a=ice-ufrag:{local.ice_ufrag}",
-        f"a=ice-pwd:{local.ice_pwd}",
-        f"a=fingerprint:sha-256 {local.fingerprint}",
-        f"a=setup:{local.setup}",
-        "a=rtcp-mux",
     ]
 
 
@@ -121,9 +110,13 @@ def _answer_media(media: AnsweredMedia, local: LocalTransport, version: int) -> 
         f"c=IN IP{version} {local.host}",
         f"a=mid:{offered.mid}",
         f"a={media.direction}",
-        *_transport(local),
+        f"a=ice-ufrag:{local.ice_ufrag}",
+        f"a=ice-pwd:{local.ice_pwd}",
         f"a=candidate:1 1 udp 2130706431 {local.host} {local.port} typ host",
         "a=end-of-candidates",
+        f"a=fingerprint:sha-256 {local.fingerprint}",
+        f"a=setup:{local.setup}",
+        "a=rtcp-mux",
         "a=rtcp-rsize",
     ]
     for pt in media.payload_types:

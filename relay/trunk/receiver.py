@@ -167,11 +167,11 @@ class TrunkReceiver:
                 self._replace(room, ())
 
     def report(self, now: float) -> None:
-        """Send receiver reports about what flows."""
+        """Send receiver reports about what flows; an empty one shows the far end that this direction works."""
         if self._carrier is None:
             return
         flowing = [i.track for i in self._by_ssrc.values() if i.track.wanted]
-        for start in range(0, len(flowing), MAX_BLOCKS):
+        for start in range(0, max(1, len(flowing)), MAX_BLOCKS):
             blocks = [track.report_block(now) for track in flowing[start : start + MAX_BLOCKS]]
             self._carrier.send_rtcp(
                 rtcp.receiver_report(self._ssrc, blocks)

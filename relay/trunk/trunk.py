@@ -41,6 +41,10 @@ SILENCE_S = 3.0
 """Without any message the far end is gone: three pings, so that one lost TCP segment (RTO 0.2 s, doubling, so
 1.4 s for three losses) does not end a trunk."""
 
+UDP_SILENCE_S = 5.0
+"""Without an authentic report on UDP the trunk carries nothing, however well the signalling works: a firewall
+between two nodes has to show as a link that is down. Five reports, so that loss alone does not do it."""
+
 DEFAULT_RTT_S = 0.1
 """Until a pong came; libwebrtc assumes the same."""
 
@@ -85,6 +89,7 @@ class TrunkSession:
         self.outbox = Outbox()
         self.opened_at = now
         self.heard_at = now
+        self.udp_heard_at = now
         self.claimed = False
         """Signal was called for it."""
         self.heard = False
@@ -190,7 +195,7 @@ class Trunk:
 
     def _up(self, session: TrunkSession) -> None:
         now = monotonic()
-        session.heard_at = now
+        session.heard_at = session.udp_heard_at = now
         first_ssrc = secrets.randbits(32)
         self._set_state(TrunkState.UP, f"generation {session.generation}")
         self.receiver.begin(session.carrier, session.outbox.put, first_ssrc)
@@ -217,6 +222,12 @@ class Trunk:
             now = monotonic()
             if now - session.heard_at >= SILENCE_S:
                 raise TrunkError(f"nothing heard for {now - session.heard_at:.1f} s")
+            if now - session.udp_heard_at >= UDP_SILENCE_S:
+                host, port = session.carrier.remote
+                raise TrunkError(
+                    f"signalling works, but nothing comes over UDP from {host} (it receives on port {port}): "
+                    "open the trunks' UDP ports in both directions"
+                )
             nonce += 1
             self._pinged = (nonce, now)
             session.outbox.put(Ping(nonce))
@@ -246,6 +257,8 @@ class Trunk:
 
     def take_rtcp(self, packet: bytes, now: float) -> None:
         """Take an RTCP compound that authenticated (CarrierUser)."""
+        if self.session is not None:
+            self.session.udp_heard_at = now
         for part in rtcp.parse(packet):
             if isinstance(part, rtcp.Nack | rtcp.KeyframeRequest):
                 self.sender.take_feedback(part, now)

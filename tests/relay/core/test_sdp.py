@@ -11,17 +11,9 @@ from hypothesis import strategies as st
 
 from relay.core.model import AUDIO_LEVEL, VIDEO_ORIENTATION, Codec
 from relay.core.sdp import MAX_MEDIA, MAX_SIZE, SdpError, parameters, parse_offer
-from tests.relay.core.offers import recorded
+from tests.relay.core.offers import MINIMAL, recorded
 
 PUBLISH, RECEIVE = recorded("chromium-publish"), recorded("chromium-receive")
-
-MINIMAL = "\r\n".join(
-    [
-        "v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=-", "t=0 0", "a=ice-ufrag:abcd", "a=ice-pwd:" + 22 * "p",
-        "a=fingerprint:sha-256 AB:CD", "a=setup:actpass",
-        "m=audio 9 UDP/TLS/RTP/SAVPF 111", "a=mid:a", "a=sendonly", "a=rtpmap:111 opus/48000/2", "",
-    ]
-)  # fmt: skip
 
 
 def code_of(text: str) -> str:

@@ -173,15 +173,6 @@ async def test_a_key_frame_is_asked_for_until_it_comes(
         assert len(lost) == 2
 
 
-async def test_a_client_that_offers_a_data_channel_gets_its_media(node: RunningNode) -> None:
-    async with client(node, "ana") as ana, client(node, "bob") as bob:
-        await ana.publish(Tone(1))
-        bob.down.createDataChannel("chat")
-        await bob.subscribe(video=0, audio=1)
-        async with counting(bob):
-            await decodes(bob, m0=10)
-
-
 class RsaCertificate(RTCCertificate):
     """As GStreamer's: an RSA key, and ciphers that can use it."""
 

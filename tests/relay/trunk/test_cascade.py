@@ -8,6 +8,7 @@ import pytest
 from relay.core.model import MediaKind
 from relay.transport.clock import monotonic
 from relay.trunk.model import Endpoint, Link, TrunkState
+from relay.trunk.trunk import UDP_SILENCE_S
 from relay.trunk.udp import TrunkSocket
 from tests.fakes.lossy_udp import LossyUdp
 from tests.fakes.trunk_node import (
@@ -338,3 +339,24 @@ async def test_sender_reports_carry_the_publishers_clock_across() -> None:
         await eventually(
             lambda: None if a.manager.trunks["b"].rtt_s(monotonic()) is not None else "no RTT"
         )
+
+
+async def test_blocked_udp_shows_as_a_link_that_is_down() -> None:
+    b_udp = free_udp_port()
+    async with (
+        LossyUdp((HOST, b_udp), loss=0) as to_b,
+        TrunkNode("a").running() as a,
+        TrunkNode("b", udp_port=b_udp, advertise=Endpoint(*to_b.address)).running() as b,
+    ):
+        Camera(a)
+        link(a, b, ROOM)
+        await eventually(lambda: offered(b, "ana-video"))
+        to_b.loss = 1.0
+
+        def down() -> str | None:
+            [status] = [one for one in a.manager.links() if one.to_node == "b"]
+            return None if status.state is TrunkState.DOWN else f"the link is {status.state}"
+
+        await eventually(down, timeout=UDP_SILENCE_S + 3)
+        to_b.loss = 0.0
+        await eventually(lambda: None if down() else "still down", timeout=5)

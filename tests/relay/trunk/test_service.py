@@ -10,6 +10,7 @@ from relay.transport.tls import TlsFiles, node_identity
 from relay.trunk.model import Link, Peer
 from relay.trunk.udp import KEY_BYTES
 from tests.fakes.trunk_node import HOST, TrunkNode, node_tls, tls_files
+from tests.fakes.waiting import eventually
 
 
 @pytest.fixture
@@ -125,6 +126,7 @@ async def test_what_a_node_may_not_say_is_passed_over(callee: TrunkNode) -> None
         async for response in call:
             if response.message.pong.nonce == 78:
                 break
+        await eventually(lambda: None if callee.rooms.tracks("r") else "nothing offered")
         assert [track.info.id for track in callee.rooms.tracks("r")] == ["t-a-1-1"]
         call.cancel()
 

@@ -30,7 +30,7 @@ class Outlet:
         """Packet index → packet."""
         self.highest: int | None = None
 
-    def forward(self, track: Track, packet: bytes, now: float) -> None:
+    def forward(self, _track: Track, packet: bytes, _now: float) -> None:
         out = self.stream.rewrite(packet)
         if out is not None:
             assert self.index(out) not in self.sent, "one nonce for two packets"
