@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 from relay.core import rtcp, slots
 from relay.core.reception import round_trip_s
@@ -20,6 +21,9 @@ CNAME = "thalweg"
 
 REPORT_INTERVAL_S = 1.0
 """Between sender reports: a switched slot is in sync after at most that long."""
+
+REPEAT_VIEWS_S = 15.0
+"""Between repetitions of an unchanged slot map: proxies cut a stream that is silent for 30 to 60 s."""
 
 REFILL_INTERVAL_S = 0.5
 """Between looks at who speaks, for subscribers with fewer slots than there are tracks."""
@@ -127,11 +131,13 @@ class Subscriber:
             self._peer.close()
 
     async def views(self) -> AsyncIterator[Sequence[SlotView]]:
-        """Yield what the slots show, at once and after every change, until the session ends."""
+        """Yield what the slots show, at once, after every change and now and then, until the session ends."""
         while not self._closed:
             changed = self._changed
             yield [_view(slot) for slot in self.slots]
-            await changed.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPEAT_VIEWS_S):
+                    await changed.wait()
 
     # --- PeerHandler -----------------------------------------------------------------------------
 

@@ -12,15 +12,11 @@ from relay.api.tokens import CLOCK_SKEW_S, MAX_TOKEN
 from relay.core.sdp import MAX_SIZE
 from relay.engines.base import Identity
 from relay.transport.clock import wall
+from tests.relay.api.asking import SDP, assert_problem, bearer
 from tests.relay.api.offers import PUBLISH, RECEIVE, offer
 from tests.relay.rtc import RunningNode, Signer
 
 OFFERS = {"whip": PUBLISH, "whep": RECEIVE}
-SDP = {"Content-Type": "application/sdp"}
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 def assert_nothing_here(node: RunningNode) -> None:
@@ -31,20 +27,6 @@ def assert_nothing_here(node: RunningNode) -> None:
     assert (engine.port._by_ufrag, engine.port._addresses, engine.port._by_address) == ({}, {}, {})
     assert list(node.rooms.all()) == []
     assert node.state.admission._epochs == {}
-
-
-async def assert_problem(answer: aiohttp.ClientResponse, status: int, code: str) -> None:
-    body = await answer.text()
-    assert (answer.status, answer.content_type) == (status, "application/problem+json"), body
-    problem = await answer.json(content_type=None)
-    assert problem["code"] == code
-    assert problem["status"] == status
-    assert problem["type"] == f"https://thalweg.dev/problems/{code}"
-    assert problem["title"]
-    assert problem["detail"]
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert ("WWW-Authenticate" in answer.headers) == (status == 401)
-    assert ("Retry-After" in answer.headers) == (status == 503)
 
 
 def with_alg_none(signer: Signer) -> str:

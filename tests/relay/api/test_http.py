@@ -3,7 +3,7 @@
 import aiohttp
 import pytest
 
-from tests.relay.api.test_doors import assert_problem
+from tests.relay.api.asking import assert_problem
 from tests.relay.rtc import RunningNode
 
 

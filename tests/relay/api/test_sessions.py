@@ -8,14 +8,13 @@ import aiohttp
 import pytest
 
 from relay.transport.clock import wall
+from tests.relay.api.asking import SDP, assert_problem, bearer
 from tests.relay.api.offers import PUBLISH, RECEIVE
-from tests.relay.api.test_doors import SDP, assert_problem, bearer
 from tests.relay.rtc import RunningNode, Signer
 
 FRAGMENT = "a=ice-ufrag:abcd\r\na=ice-pwd:x\r\nm=audio 9 x 0\r\na=mid:0\r\na=end-of-candidates\r\n"
 TRICKLE = {"Content-Type": "application/trickle-ice-sdpfrag"}
 
-Request = Callable[[aiohttp.ClientSession, str, dict[str, str]], object]
 REQUESTS = ["PATCH", "DELETE", "GET"]
 
 
