@@ -90,7 +90,7 @@ class MediaEngine(Protocol):
         ...
 
     def slot_views(self, session: str) -> AsyncIterator[Sequence[SlotView]]:
-        """Yield what a WHEP session's slots show, at once, after every change and every 15 s, until the session ends."""
+        """Yield what a WHEP session's slots show, at once, after every change and every 15 s, until it ends."""
         ...
 
     def participants(self) -> Sequence[ParticipantStatus]:
