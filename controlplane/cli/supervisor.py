@@ -57,8 +57,13 @@ async def local_system(
     children: dict[str, Child] = {}
     ready = ending = False
 
+    def hear(name: str, line: str, level: str) -> None:
+        # While all of them end, each misses the others: only errors are news then.
+        if not ending or level in ("error", "critical"):
+            on_line(name, line, level)
+
     async def attend(child: Child) -> None:
-        await child.follow(on_line)
+        await child.follow(hear)
         if ready and not ending:
             on_death(child)
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -78,6 +79,9 @@ def test_killing_it_outright_takes_its_children_along() -> None:
     with Up(*FREE_PORTS) as up:
         up.stop(signal.SIGKILL)
         eventually_sync(lambda: still_running(list(up.pids.values())))
+        shutil.rmtree(
+            Path(up.facts["tls_dir"]).parents[1]
+        )  # the one thing that nobody is left to remove
 
 
 def test_a_node_that_dies_is_told_about_and_the_rest_keeps_running() -> None:
