@@ -55,7 +55,7 @@ class Ports:
 
 def build(settings: Settings, geo: GeoIp, clock: Clock, sessions: NodeSessions) -> ApiContext:
     """Return all services on a fresh store, plugged together."""
-    store = MemoryStore(first_epoch=int(clock.now()))
+    store = MemoryStore(first=int(clock.now() * 1000))
     parser = functools.lru_cache(maxsize=4)(parse_topology)
     topologies = Topologies(store, parser, clock)
     mesh = MeshRtts(declared_only=settings.declared_rtts)

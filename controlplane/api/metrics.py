@@ -33,7 +33,7 @@ class Metrics:
             "thalweg_node_sessions", "Session streams of nodes to this process.", registry=registry
         )
         self.snapshots = Counter(
-            "thalweg_snapshots", "Snapshots by what became of them: sent, acked, nacked.",
+            "thalweg_snapshots", "Snapshots sent, and answers: acked, nacked, unknown (to none that waits).",
             ["result"], registry=registry,
         )  # fmt: skip
         self._events = Gauge(
@@ -44,7 +44,7 @@ class Metrics:
         self.event_streams = Gauge(
             "thalweg_event_streams", "Open streams of /v1/events.", registry=registry
         )
-        for result in ("sent", "acked", "nacked"):
+        for result in ("sent", "acked", "nacked", "unknown"):
             self.snapshots.labels(result)
 
     def expose(

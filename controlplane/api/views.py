@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from controlplane.core.explain import runner_up
 from controlplane.core.model import Candidate, Decision, Location, TrackStatus
 from controlplane.services.joins import IceServer, Joined, NodeAddress, ProbePlan, Seat
 
@@ -83,11 +84,20 @@ def ice_server(server: IceServer) -> StunServer | TurnServer:
 
 
 class RunnerUp(View):
-    """The best node that was not chosen."""
+    """The best node of another region, else of the same one."""
 
     node: str
     region: str
     score_gap_ms: float = Field(description="How much worse, in milliseconds of cost.")
+
+    @classmethod
+    def of(cls, decision: Decision) -> "RunnerUp | None":
+        """Return the view of a decision's runner-up; None when no other node could take the participant."""
+        found = runner_up(decision)
+        if found is None:
+            return None
+        other, gap = found
+        return cls(node=other.node, region=other.region, score_gap_ms=round(gap, 3))
 
 
 class ShortDecision(View):
@@ -106,16 +116,8 @@ class ShortDecision(View):
             because=list(decision.because),
             rtt_ms=chosen.rtt.rtt_ms,
             rtt_source=chosen.rtt.source,
-            runner_up=_runner_up(decision, chosen),
+            runner_up=RunnerUp.of(decision),
         )
-
-
-def _runner_up(decision: Decision, chosen: Candidate) -> RunnerUp | None:
-    for other in decision.candidates:
-        if other.node != chosen.node and other.score is not None and chosen.score is not None:
-            gap = round(other.score - chosen.score, 3)
-            return RunnerUp(node=other.node, region=other.region, score_gap_ms=gap)
-    return None
 
 
 class JoinedView(View):

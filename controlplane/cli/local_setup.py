@@ -4,7 +4,6 @@ Everything is for one machine and one run: the addresses are on loopback and the
 """
 
 import hashlib
-import importlib.util
 import secrets
 import socket
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controlplane.adapters.ca import CertificateAuthority, write_private
+from controlplane.adapters.geoip import demo_database
 
 HOST = "127.0.0.1"
 LIFETIME = timedelta(days=30)
@@ -113,7 +113,7 @@ def plan_system(
         http=http_port,
         grpc=free_port(taken),
         nodes=nodes,
-        geoip=demo_geoip(),
+        geoip=demo_database(),
     )
 
 
@@ -145,15 +145,6 @@ def write_secrets(plan: SystemPlan, *, now: datetime) -> None:
             serialization.NoEncryption(),
         ),
     )
-
-
-def demo_geoip() -> Path | None:
-    """Return the database of the extra `geoip-demo`, found without importing it; None if it is not installed."""
-    spec = importlib.util.find_spec("_geoip_geolite2")
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).with_name("GeoLite2-City.mmdb")
-    return path if path.is_file() else None
 
 
 def utc(timestamp: float) -> datetime:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import controlplane
+from controlplane.adapters.assets import regions_dir
 from controlplane.adapters.topology_yaml import TopologyError, parse_topology
 from controlplane.cli.local_setup import LocalSetupError
 from controlplane.core.model import LinkSeed, Topology
@@ -22,22 +22,17 @@ class LocalTopology:
 
 def load_local_topology(path: Path | None = None) -> LocalTopology:
     """Read a topology file, the demo's for None. Raises LocalSetupError with every mistake and its line."""
-    path = (path or demo_topology_path()).resolve()
     try:
+        path = (path or regions_dir() / "demo.yaml").resolve()
         topology = parse_topology(path.read_text(encoding="utf-8"), path.name)
     except (OSError, UnicodeDecodeError) as error:
-        raise LocalSetupError(f"cannot read the topology {path}: {error}") from error
+        raise LocalSetupError(
+            f"cannot read the topology {path or 'of the demo'}: {error}"
+        ) from error
     except TopologyError as error:
         mistakes = "\n".join(str(problem) for problem in error.problems)
         raise LocalSetupError(f"{path} has mistakes:\n{mistakes}") from error
     return LocalTopology(path, topology)
-
-
-def demo_topology_path() -> Path:
-    """Return regions/demo.yaml: inside an installed package, or in the source tree."""
-    package = Path(controlplane.__file__).parent
-    packaged = package / "_regions"
-    return (packaged if packaged.is_dir() else package.parent / "regions") / "demo.yaml"
 
 
 def pretended_probes(topology: Topology, place: str) -> dict[str, float]:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,6 +76,14 @@ def up(
         local = load_local_topology(topology)
         api_port = choose_port(http_port, HTTP_PORT)
         options = _Options(choose_port(demo_port, DEMO_PORT), as_json, verbose)
+        for asked, usual, chosen in (
+            (http_port, HTTP_PORT, api_port),
+            (demo_port, DEMO_PORT, options.demo_port),
+        ):
+            if asked is None and chosen != usual:
+                console.print(
+                    f"[bold yellow]! Port {usual} is in use[/] by something else: {chosen} it is."
+                )
         with prepared_system(local, state_dir, api_port) as plan:
             code = run_command(_up(plan, local, options, console), when_stopped=0)
     except LocalSetupError as error:
@@ -187,8 +197,8 @@ def _print_welcome(
     ]
     for node in plan.nodes:
         title = local.topology.regions[RegionId(node.region)].title
-        where = f"http://{HOST}:{node.http}   {title}, media on UDP {node.media}"
-        rows.append((f"node {node.id}", where))
+        where = f"http://{HOST}:{node.http}   {title}, media on UDP {node.media}, "
+        rows.append((f"node {node.id}", f"{where}pid {system.children[node.id].pid}"))
     width = max(len(label) for label, _ in rows)
     console.print(f"\n[bold]Thalweg is ready[/] after {system.ready_s:.1f} s.\n")
     for label, value in rows:
@@ -196,38 +206,56 @@ def _print_welcome(
     console.print("\nA join, as your signalling server would ask for it:\n")
     console.print(escape(_example_join(plan, local)))
     console.print("\nReal participants in all regions, without a browser:\n")
-    console.print(f"  thalweg demo --url {plan.http_url} --api-key {plan.api_key}\n")
+    console.print(f"  export THALWEG_URL={plan.http_url} THALWEG_API_KEY={plan.api_key}")
+    console.print(f"  {_own_command()} demo\n")
+    console.print(
+        "An edge that dies in mid-call: kill -9 one of the nodes' pids, and watch the demo page.\n"
+    )
     for missing, production in _lacking(plan):
-        console.print(f"[bold yellow]! {missing}[/] [dim]Production: {production}[/]")
+        console.print(f"[bold yellow]! {missing}[/] [dim]{production}[/]")
     console.print("\nCtrl-C ends it.")
 
 
 def _lacking(plan: SystemPlan) -> list[tuple[str, str]]:
     """Return what this set-up lacks, and what a real one has instead."""
     geoip = (
-        ("The GeoIP database is GeoLite2 City of 24 December 2019: old.", "a current City MMDB.")
+        (
+            "The GeoIP database is GeoLite2 City of 24 December 2019: old.",
+            "Production: a current City MMDB.",
+        )
         if plan.geoip
         else (
             "No GeoIP database: without probes, every region looks equally near.",
-            "any City MMDB, with --geoip.",
+            "Production: any City MMDB, with --geoip.",
         )
     )
     return [
-        ("State is in memory: no Redis.", "Redis, so that replicas share it and restarts keep it."),
+        (
+            "State is in memory: no Redis.",
+            "A restart of the control plane forgets what the nodes do not report again.",
+        ),
         (
             "No TURN servers: clients behind strict firewalls would fail.",
-            "coturn beside the nodes, named in the topology.",
+            "Production: coturn beside the nodes, named in the topology.",
         ),
         geoip,
         (
             "Round trips are the declared ones of the topology: on loopback all measure zero.",
-            "clients and nodes measure; --declared-rtts is refused on other addresses.",
+            "Production: clients and nodes measure; --declared-rtts is refused on other addresses.",
         ),
         (
             "Certificates come from a throw-away authority, made for this run.",
-            "your own CA, one SPIFFE ID per node.",
+            "Production: your own CA, one SPIFFE ID per node (docs/operations.md).",
         ),
     ]
+
+
+def _own_command() -> str:
+    """Return what to type to run this program again from here."""
+    program = Path(sys.argv[0])
+    if shutil.which(program.name):
+        return program.name
+    return os.path.relpath(program)
 
 
 def _example_join(plan: SystemPlan, local: LocalTopology) -> str:
@@ -238,7 +266,7 @@ def _example_join(plan: SystemPlan, local: LocalTopology) -> str:
     ]
     body = json.dumps({"session": "tab-1", "probes": probes})
     return (
-        f"  curl -s -X PUT {plan.http_url}/v1/rooms/demo/participants/ana \\\n"
+        f"  curl -s -X PUT {plan.http_url}/v1/rooms/standup/participants/ana \\\n"
         f"    -H 'Authorization: Bearer {plan.api_key}' -H 'Content-Type: application/json' \\\n"
         f"    -d '{body}'"
     )

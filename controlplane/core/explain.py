@@ -22,6 +22,13 @@ _MEASURED: Mapping[RttSource, str] = {
     RttSource.UNKNOWN: "Nothing is known of this client's round trips; {region} counts like any other region",
 }
 
+_GAINS: Mapping[str, str] = {
+    "delay": "the shorter way to the others",
+    "edge": "repairing loss nearer to the client",
+    "load": "the emptier node",
+}
+"""What each term of the score means for people."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -109,9 +116,16 @@ def _room(ranking: Ranking) -> str:
     if rival is None:
         return f"joining {people} here" if here else "no other region can take the participant"
     gap = _ms((rival.score or 0.0) - (ranking.chosen.score or 0.0))
+    title = ranking.title(rival.region)
     if here:
-        return f"joining {people} here saves {gap} over {ranking.title(rival.region)}"
-    return f"the way to the {others} in other regions is {gap} better than from {ranking.title(rival.region)}"
+        return f"joining {people} here saves {gap} over {title}"
+    why = _GAINS[_greatest_gain(ranking.chosen, rival)]
+    return f"costs the room {gap} less than {title}, mostly by {why}"
+
+
+def _greatest_gain(chosen: Candidate, rival: Candidate) -> str:
+    """Return the term of the score in which the chosen node is most ahead of a rival."""
+    return max(_GAINS, key=lambda term: rival.terms.get(term, 0.0) - chosen.terms.get(term, 0.0))
 
 
 def _nearer(ranking: Ranking) -> str:

@@ -7,7 +7,7 @@ characters. A refusal is a sentence for the caller, None means accepted.
 
 import re
 
-from controlplane.core.model import NodeId, ParticipantId, RegionId, RoomId
+from controlplane.core.model import NodeId, ParticipantId, RoomId
 from controlplane.errors import InvalidInputError
 
 MAX_ID = 128
@@ -52,19 +52,9 @@ def parse_participant(text: str) -> ParticipantId:
     return ParticipantId(_accept(text, "participant", id_refusal(text)))
 
 
-def parse_session(text: str) -> str:
-    """Return a session id. Raises InvalidInputError ("bad-session-id")."""
-    return _accept(text, "session", id_refusal(text))
-
-
 def parse_node(text: str) -> NodeId:
     """Return a node id. Raises InvalidInputError ("bad-node-id")."""
     return NodeId(_accept(text, "node", name_refusal(text)))
-
-
-def parse_region(text: str) -> RegionId:
-    """Return a region id. Raises InvalidInputError ("bad-region-id")."""
-    return RegionId(_accept(text, "region", name_refusal(text)))
 
 
 def _accept(text: str, kind: str, refusal: str | None) -> str:

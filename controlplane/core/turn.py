@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controlplane.core.model import ParticipantId, RegionId, RoomId, TurnServer
 
@@ -30,7 +30,7 @@ class TurnCredential:
     """What goes into RTCIceServer."""
 
     username: str
-    credential: str
+    credential: str = field(repr=False)
     expires_at: int
     """Seconds since 1970."""
 

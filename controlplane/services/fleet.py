@@ -5,7 +5,7 @@ changed, says so in events, and moves people.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -30,14 +30,15 @@ log = structlog.get_logger(__name__)
 MOVES_PER_SWEEP = 200
 """People moved per lost node and sweep, 800 a second: a full node is empty within a second, and a sweep stays short."""
 
-DRAIN_RETRY_S = 5.0
-"""A drain past its deadline tries this often to place those whom nobody could take."""
+MOVE_RETRY_S = 5.0
+"""Those whom nobody could take are tried again this often."""
 
 MAX_DRAIN_S = 86_400.0
 """A drain of more than a day is a node to be removed."""
 
 FORGET_LOST_S = 600.0
-"""A lost node stays listed this long, for the operator who looks why."""
+"""A lost node stays listed this long, for the operator who looks why, and keeps the live people whom nobody can take:
+if it was only cut off, their calls went on, and it says so when it is back."""
 
 LEASES_EVERY_S = 1.0
 LEASES_AT_ONCE = 500
@@ -75,7 +76,6 @@ class _Drain:
     deadline_at: float
     reason: str
     done: bool = False
-    next_try_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -89,6 +89,9 @@ class _Tracked:
     broken_at: float | None = None
     drain: _Drain | None = None
     ends: tuple[EndSession, ...] = ()
+    passed_over: int = 0
+    """People in this round of moving whom nobody could take."""
+    next_round_at: float = 0.0
 
 
 class Fleet:
@@ -143,6 +146,7 @@ class Fleet:
         tracked.number += 1
         tracked.first_report = False
         tracked.broken_at = None
+        tracked.passed_over, tracked.next_round_at = 0, 0.0
         self._snapshots.begin(hello.node, kept=hello.kept_snapshot, now=now)
         await self._become(
             node, step(node.state, NodeEvent.HELLO), "connected, its first report is still missing"
@@ -208,15 +212,30 @@ class Fleet:
     async def sweep(self) -> None:
         """Do what time demands: liveness, moving the lost, drain deadlines, leases. Call about 4 times a second."""
         now = self._clock.now()
-        if now - self._swept_at > ASLEEP_S:
-            log.warning("slept", seconds=round(now - self._swept_at, 1))
+        since = now - self._swept_at
+        if not 0 <= since <= ASLEEP_S:
+            log.warning("slept, or the clock was set", seconds=round(since, 1))
             self._awake_since = now
         self._swept_at = now
-        for node in sorted((await self._store.nodes()).values(), key=lambda node: node.id):
-            await self._sweep_node(node, now)
+        if since < 0:
+            await self._clock_went_back(now)
+        for id_ in sorted(await self._store.nodes()):
+            if node := (await self._store.nodes()).get(id_):  # it may have reported meanwhile
+                await self._sweep_node(node, now)
         if now - self._leases_at >= LEASES_EVERY_S and now - self._awake_since >= SILENT_LOST_S:
             self._leases_at = now
             await self._sweep_leases(now)
+
+    async def _clock_went_back(self, now: float) -> None:
+        """Take what seems to lie in the future for what just happened, or nothing would be overdue until then."""
+        self._leases_at = now
+        for node in (await self._store.nodes()).values():
+            if node.heard_at > now:
+                await self._store.put_node(replace(node, heard_at=now))
+        for tracked in self._tracked.values():
+            tracked.next_round_at = min(tracked.next_round_at, now)
+            if tracked.broken_at is not None:
+                tracked.broken_at = min(tracked.broken_at, now)
 
     async def _sweep_node(self, node: Node, now: float) -> None:
         tracked = self._tracked.get(node.id, _Tracked())
@@ -236,11 +255,9 @@ class Fleet:
 
     async def _sweep_lost(self, node: Node, now: float) -> None:
         people = await self._store.assignments_on(node.id)
-        reason = f"node {node.id} lost: {node.why}"
-        await self._mover.move(
-            people[:MOVES_PER_SWEEP], Move(reason, frozenset({node.id}), end_stranded=True)
-        )
-        if not people and now - node.heard_at > FORGET_LOST_S:
+        if people:
+            await self._empty(node, people, f"node {node.id} lost: {node.why}", now)
+        elif now - node.heard_at > FORGET_LOST_S:
             await self._store.drop_node(node.id)
             self._mesh.forget(node.id)
             self._snapshots.forget(node.id)
@@ -251,15 +268,23 @@ class Fleet:
         if not people and not drain.done:
             drain.done = True
             await self._announce("node.drained", node, _drain_why(drain))
-        if not people or now < drain.deadline_at or now < drain.next_try_at:
+        if people and now >= drain.deadline_at:
+            await self._empty(node, people, f"node {node.id} drained: {drain.reason}", now)
+
+    async def _empty(
+        self, node: Node, people: Sequence[Assignment], reason: str, now: float
+    ) -> None:
+        """Move a batch of a node's people; those whom nobody could take wait until all others were tried."""
+        tracked = self._tracked.setdefault(node.id, _Tracked())
+        if now < tracked.next_round_at:
             return
-        reason = f"node {node.id} drained: {drain.reason}"
-        batch = people[:MOVES_PER_SWEEP]
-        moved = await self._mover.move(
-            batch, Move(reason, frozenset({node.id}), end_stranded=False)
-        )
-        if moved < len(batch):
-            drain.next_try_at = now + DRAIN_RETRY_S
+        batch = people[tracked.passed_over : tracked.passed_over + MOVES_PER_SWEEP]
+        moved = await self._mover.move(batch, Move(reason, frozenset({node.id})))
+        tracked.passed_over += len(batch) - moved
+        if tracked.passed_over and tracked.passed_over >= len(people) - moved:
+            tracked.passed_over, tracked.next_round_at = 0, now + MOVE_RETRY_S
+        if node.state is NodeState.LOST and now - node.heard_at <= FORGET_LOST_S:
+            await self._presence.keep(node.id, now=now)
 
     async def _sweep_leases(self, now: float) -> None:
         for one in await self._store.expired(now=now, limit=LEASES_AT_ONCE):
@@ -273,10 +298,12 @@ class Fleet:
     async def _restarted(self, node: NodeId, vanished: tuple[Assignment, ...]) -> None:
         """Place those anew whom a node had and, in a new session, does not have any more: it was restarted.
 
-        The node may take them itself; what matters is that they are told.
+        The node may take them itself; what matters is that they are told. Those who are still there get their links
+        back if the node was lost.
         """
         reason = f"node {node} lost: it was restarted without this session"
-        await self._mover.move(vanished, Move(reason, frozenset(), end_stranded=True))
+        await self._mover.move(vanished, Move(reason, frozenset()))
+        await self._mover.relink(await self._store.assignments_on(node))
 
     # --- draining -------------------------------------------------------------------------------
 

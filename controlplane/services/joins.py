@@ -5,7 +5,7 @@ decides races; what loses is decided anew, at most ADMIT_ATTEMPTS times.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -65,7 +65,7 @@ class IceServer:
 
     urls: tuple[str, ...]
     username: str | None = None
-    credential: str | None = None
+    credential: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Joined:
     assignment: Assignment
     created: bool
     """False when the same session already had this assignment."""
-    token: str
+    token: str = field(repr=False)
     """Compact JWS for the node and the fallbacks."""
     token_expires_at: float
     """Seconds since 1970; the time to first use."""

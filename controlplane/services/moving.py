@@ -1,5 +1,9 @@
-"""Places people anew whose node is gone or has to become empty, and lets go of those who end."""
+"""Places people anew whose node is gone or has to become empty, and lets go of those who end.
 
+Whom nobody can take stays where it is: the node may be cut off from here only, with every call on it going on.
+"""
+
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -25,8 +29,6 @@ class Move:
     reason: str
     avoid: frozenset[NodeId]
     """Nodes that they must not be moved to."""
-    end_stranded: bool
-    """Whether those whom nobody can take are ended, because where they are is nothing any more."""
 
 
 class Mover:
@@ -52,23 +54,29 @@ class Mover:
             return 0
         now = self._clock.now()
         world = await self._worlds.load(now=now)
-        moved = ended = 0
+        moved = 0
         for one in sorted(people, key=lambda one: (one.room, one.participant)):
             world = self._worlds.with_placements(world, now=now)
-            outcome = await self._move(one, move, world, now)
-            moved += outcome == "moved"
-            ended += outcome == "ended"
+            moved += await self._move(one, move, world, now)
+            await asyncio.sleep(
+                0
+            )  # a large room costs milliseconds for each: joins and reports go in between
+        await self.relink(people)
+        log.info("people moved", reason=move.reason, moved=moved, of=len(people))
+        return moved
+
+    async def relink(self, people: Sequence[Assignment]) -> None:
+        """Plan the links of these people's rooms anew."""
         for room in sorted({one.room for one in people}):
             await self._cascades.refresh(room)
-        log.info("people moved", reason=move.reason, moved=moved, ended=ended, of=len(people))
-        return moved
 
     async def released(self, ended: Assignment) -> None:
         """Let go of what an assignment that just ended still held: its promised place and its links."""
         self._placements.forget((ended.room, ended.participant))
         await self._cascades.refresh(ended.room)
 
-    async def _move(self, one: Assignment, move: Move, world: World, now: float) -> str:
+    async def _move(self, one: Assignment, move: Move, world: World, now: float) -> bool:
+        """Return whether the participant sits elsewhere now; False for one whom nobody can take, or who was faster."""
         join = Join(
             room=one.room,
             participant=one.participant,
@@ -79,16 +87,8 @@ class Mover:
         )
         estimates = Estimates(one.rtts, one.decision.location, one.decision.location_source)
         decision = allocate(join, await self._store.room(one.room), world, estimates, now=now)
-        key = (one.room, one.participant)
         if isinstance(decision, Refused):
-            if not move.end_stranded:
-                return "stranded"
-            reason = f"{move.reason}; nobody can take the participant: {decision.because[0]}"
-            gone = await self._store.end(*key, epoch=one.epoch, reason=reason, now=now)
-            if gone is None:
-                return "overtaken"
-            self._placements.forget(key)
-            return "ended"
+            return False
         decision = replace(decision, because=(move.reason, *decision.because))
         outcome = await self._store.admit(
             propose(join, decision, estimates, now=now),
@@ -97,6 +97,6 @@ class Mover:
             now=now,
         )
         if not isinstance(outcome, Admitted):
-            return "overtaken"
-        self._placements.note(decision.node, key, now=now)
-        return "moved"
+            return False
+        self._placements.note(decision.node, (one.room, one.participant), now=now)
+        return True

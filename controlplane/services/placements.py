@@ -32,6 +32,8 @@ class Placements:
         node = self._node_of.pop(key, None)
         if node is not None:
             del self._on_the_way[node][key]
+            if not self._on_the_way[node]:
+                del self._on_the_way[node]
 
     def arrived(self, node: NodeId, keys: Iterable[Key]) -> None:
         """Count those no longer whom the node has just reported."""
@@ -42,7 +44,8 @@ class Placements:
     def count(self, node: NodeId, *, now: float) -> int:
         """Return how many are on their way to the node."""
         waiting = self._on_the_way.get(node, {})
-        # In order of time, so the first that is young enough ends the search.
-        while waiting and now - next(iter(waiting.values())) > RAMP_UP_S:
+        # In order of time, so the first that is young enough ends the search. One from long after `now` was noted
+        # before the clock was set back.
+        while waiting and abs(now - next(iter(waiting.values()))) > RAMP_UP_S:
             self.forget(next(iter(waiting)))
         return len(waiting)

@@ -7,8 +7,8 @@ The node is the authority on who is there. The store is the authority on who bel
    fallback, so the assignment follows it.
 3. Reported here, assigned elsewhere, or ended: the node is told to end the session, if the participant was moved
    only once it is live at the new place, or after MOVE_GRACE_S: make before break.
-4. Reported here, and this store never heard of the participant: a store that lost its memory learns from the nodes.
-   Nobody's call ends because a control plane was restarted.
+4. Reported here, and this store never heard of the participant: a store that lost its memory learns from the nodes,
+   as many as the node has places for. Nobody's call ends because a control plane was restarted.
 
 A session with an older epoch on the very node where the participant belongs is left to the node, which ends it when
 the newer one arrives: make before break.
@@ -24,6 +24,7 @@ from controlplane.core.model import (
     Candidate,
     Decision,
     Node,
+    NodeId,
     ParticipantId,
     Role,
     RoomId,
@@ -91,23 +92,35 @@ class Presence:
             seen[one.room, one.participant] = replace(one, live=False, tracks=())
         self._placements.arrived(node.id, reported)
         await self._store.note_sessions(node.id, seen, now=now)
-        ends = [
-            await self._stranger(node, report, now=now)
-            for key, report in sorted(reported.items())
-            if key not in here
-        ]
+        ends: list[EndSession | None] = []
+        free = node.capacity - len(here)
+        for key, report in sorted(reported.items()):
+            if key in here:
+                continue
+            current = await self._store.assignment(*key)
+            if current is not None:
+                ends.append(await self._elsewhere(node, current, report, now=now))
+            elif await self._store.last_epoch(*key):
+                ends.append(EndSession(*key, report.epoch, "left or expired"))
+            elif free > 0:
+                free -= 1
+                await self._adopt(_newcomer(node, report, now), None, "participant.assigned", now)
         return Present(tuple(one for one in ends if one is not None), vanished)
 
-    async def _stranger(
-        self, node: Node, report: ParticipantReport, *, now: float
+    async def keep(self, node: NodeId, *, now: float) -> None:
+        """Push the leases of a lost node's live people, which its reports would do if it were not cut off."""
+        until = now + LEASE_AFTER_REPORT_S
+        kept = {
+            (one.room, one.participant): replace(one, expires_at=max(until, one.expires_at))
+            for one in await self._store.assignments_on(node)
+            if one.live
+        }
+        await self._store.note_sessions(node, kept, now=now)
+
+    async def _elsewhere(
+        self, node: Node, current: Assignment, report: ParticipantReport, *, now: float
     ) -> EndSession | None:
-        """Settle a session that the store does not know to be here; return the order to end it, or None."""
-        current = await self._store.assignment(report.room, report.participant)
-        if current is None:
-            if await self._store.last_epoch(report.room, report.participant):
-                return EndSession(report.room, report.participant, report.epoch, "left or expired")
-            await self._adopt(_newcomer(node, report, now), None, "participant.assigned", now)
-            return None
+        """Settle a session of somebody who is assigned elsewhere; return the order to end it, or None."""
         if report.epoch == current.epoch and node.id in current.decision.fallbacks:
             await self._adopt(
                 _followed(current, node, report, now), current.epoch, "participant.moved", now
@@ -159,7 +172,8 @@ def _followed(current: Assignment, node: Node, report: ParticipantReport, now: f
 def _newcomer(node: Node, report: ParticipantReport, now: float) -> Assignment:
     """Return an assignment for somebody of whom only the node knows.
 
-    The role is the one that receives all and may send: links carry nothing that nobody sends.
+    The role is the one that receives all and may send: links carry nothing that nobody sends. The epoch is the one
+    that the node knows, so that the store goes on above it.
     """
     decision = Decision(
         node=node.id,
@@ -176,7 +190,7 @@ def _newcomer(node: Node, report: ParticipantReport, now: float) -> Assignment:
         role=Role.PUBLISHER,
         node=node.id,
         region=node.region,
-        epoch=0,
+        epoch=report.epoch,
         assigned_at=now,
         expires_at=now + LEASE_AFTER_REPORT_S,
         decision=decision,

@@ -10,7 +10,7 @@ from controlplane.core.model import Assignment, LinkStatus, NodeId, RegionId, Ro
 from controlplane.core.session import LinkSpec
 from controlplane.services.ports import Clock
 from controlplane.services.world import Worlds
-from controlplane.store.base import Store
+from controlplane.store.base import Store, Totals
 
 MAX_PAGE = 1000
 """Rooms on a page: about 100 kB of JSON."""
@@ -89,6 +89,10 @@ class Rooms:
         return RoomView(
             room, people, links, delay.mean_ms if delay else None, delay.worst_ms if delay else None
         )
+
+    async def totals(self) -> Totals:
+        """Return how many rooms and participants there are."""
+        return await self._store.totals()
 
     async def page(self, *, after: RoomId | None = None, limit: int = 100) -> RoomPage:
         """Return rooms with ids above `after`, in order; `limit` is kept within 1 to MAX_PAGE."""

@@ -46,6 +46,15 @@ class Conflict:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """How much there is."""
+
+    rooms: int
+    """Rooms with a live assignment."""
+    assignments: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredTopology:
     """The operators' YAML as they wrote it, with its version."""
 
@@ -61,7 +70,7 @@ class Store(Protocol):
     async def admit(
         self, proposal: Assignment, *, replaces: int | None, event: str, now: float
     ) -> Admitted | Conflict:
-        """Put `proposal` in force, its epoch replaced by one above every epoch that the participant ever had.
+        """Put `proposal` in force, its epoch replaced by one above it and above all that the participant ever had.
 
         `replaces` is the epoch of the live assignment that the caller has seen, None if it saw none.
         A live assignment with the same session, when `replaces` is None, is returned as it is with
@@ -102,6 +111,10 @@ class Store(Protocol):
 
     async def rooms(self, *, after: RoomId | None, limit: int) -> Sequence[Room]:
         """Return up to `limit` rooms with ids above `after`, in order of id."""
+        ...
+
+    async def totals(self) -> Totals:
+        """Return how many rooms and live assignments there are."""
         ...
 
     async def assignment(self, room: RoomId, participant: ParticipantId) -> Assignment | None:

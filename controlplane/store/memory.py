@@ -22,7 +22,7 @@ from controlplane.core.model import (
     Room,
     RoomId,
 )
-from controlplane.store.base import Admitted, Conflict, StoredTopology
+from controlplane.store.base import Admitted, Conflict, StoredTopology, Totals
 
 MAX_EVENTS = 10_000
 """Kept for readers that come back: minutes of a busy system, a day of a quiet one, a few megabytes."""
@@ -36,19 +36,20 @@ Key = tuple[RoomId, ParticipantId]
 class MemoryStore:
     """Implements the Store protocol; see controlplane/store/base.py for the guarantees."""
 
-    def __init__(self, *, first_epoch: int = 1, max_events: int = MAX_EVENTS) -> None:
+    def __init__(self, *, first: int = 1, max_events: int = MAX_EVENTS) -> None:
         """Begin empty.
 
-        `first_epoch` is the lowest epoch that is ever given. Nodes outlive this store and remember epochs, so a
-        process passes its starting time in seconds: its epochs are then above those of the process before it.
+        `first` is the lowest epoch and the lowest event id that is ever given. Nodes and readers of events outlive
+        this store and remember, so a process passes its starting time in milliseconds: its numbers are then above
+        those of the process before it, and an event id from back then is one that is gone.
         """
         self._rooms: dict[RoomId, dict[ParticipantId, Assignment]] = {}
         self._on_node: dict[NodeId, dict[Key, None]] = {}
-        self._epochs = _Epochs(first_epoch - 1)
+        self._epochs = _Epochs(first - 1)
         self._topology: StoredTopology | None = None
         self._nodes: dict[NodeId, Node] = {}
-        self._links: dict[NodeId, dict[RoomId, tuple[LinkStatus, ...]]] = {}
-        self._log = _EventLog(max_events)
+        self._links: dict[NodeId, dict[RoomId, list[LinkStatus]]] = {}
+        self._log = _EventLog(max_events, first - 1)
 
     # --- atomic ---------------------------------------------------------------------------------
 
@@ -67,7 +68,7 @@ class MemoryStore:
             return Admitted(refreshed, created=False)
         if (live.epoch if live else None) != replaces:
             return Conflict(live)
-        epoch = self._epochs.next(_key(proposal))
+        epoch = self._epochs.next(_key(proposal), above=proposal.epoch)
         admitted = replace(proposal, epoch=epoch)
         self._put(admitted)
         self._log.append(event, _admission(event, admitted, live), now)
@@ -115,6 +116,10 @@ class MemoryStore:
         """See Store.rooms."""
         later = (room for room in self._rooms if after is None or room > after)
         return [await self.room(room) for room in nsmallest(limit, later)]
+
+    async def totals(self) -> Totals:
+        """See Store.totals."""
+        return Totals(len(self._rooms), sum(map(len, self._rooms.values())))
 
     async def assignment(self, room: RoomId, participant: ParticipantId) -> Assignment | None:
         """See Store.assignment."""
@@ -170,9 +175,9 @@ class MemoryStore:
 
     async def put_links(self, node: NodeId, links: Sequence[LinkStatus]) -> None:
         """See Store.put_links."""
-        by_room: dict[RoomId, tuple[LinkStatus, ...]] = {}
+        by_room: dict[RoomId, list[LinkStatus]] = {}
         for link in links:
-            by_room[link.room] = (*by_room.get(link.room, ()), link)
+            by_room.setdefault(link.room, []).append(link)
         self._links[node] = by_room
 
     async def links(self, room: RoomId) -> Sequence[LinkStatus]:
@@ -229,10 +234,10 @@ class _Epochs:
         self._last: dict[Key, int] = {}
         self._left: OrderedDict[Key, None] = OrderedDict()
 
-    def next(self, key: Key) -> int:
-        """Return an epoch above every one that this participant had."""
+    def next(self, key: Key, *, above: int) -> int:
+        """Return an epoch above every one that this participant had, and above `above`."""
         self._left.pop(key, None)
-        self._last[key] = self._last.get(key, self._floor) + 1
+        self._last[key] = max(self._last.get(key, self._floor), above) + 1
         return self._last[key]
 
     def last(self, key: Key) -> int:
@@ -251,8 +256,8 @@ class _Epochs:
 class _EventLog:
     """A ring of events with gapless ids, and readers that wait for the next one."""
 
-    def __init__(self, size: int) -> None:
-        self.last = 0
+    def __init__(self, size: int, last: int) -> None:
+        self.last = last
         self._kept: deque[Event] = deque(maxlen=size)
         self._news = asyncio.Event()
 

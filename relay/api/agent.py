@@ -218,6 +218,8 @@ class Agent:
         parts.rtts.desired(snapshot.peers)
         self._report_interval_s = snapshot.report_interval_s
         for ended in snapshot.end_sessions:
+            # A token of that epoch may be good for a minute yet, and must not begin what was just ended.
+            parts.state.admission.admitted((ended.room, ended.participant), ended.up_to_epoch + 1)
             parts.engine.end_participant(
                 ended.room,
                 ended.participant,

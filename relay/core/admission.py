@@ -53,7 +53,7 @@ class Admission:
         return None
 
     def admitted(self, key: tuple[str, str], epoch: int) -> None:
-        """Note that a session with this epoch began: lower ones are refused from now on."""
+        """Note that sessions with this epoch may be here: lower ones are refused from now on."""
         self._epochs[key] = max(epoch, self._epochs.pop(key, 0))
         if len(self._epochs) > REMEMBERED:
             self._epochs.popitem(last=False)

@@ -18,7 +18,11 @@ MAX_TRIES = 10
 """As in JVB and mediasoup: at 10 % loss both ways, 0.19^10 of the packets would still be missing."""
 
 MAX_GAP = 1000
-"""A jump of more is a new beginning of the stream, not loss (libwebrtc's packet limit)."""
+"""A jump ahead of more is a new beginning of the stream, not loss (libwebrtc's packet limit); what is further behind
+is given up. There is no jump back: SRTP takes one for a replay, so what seems to be one is a very late repair."""
+
+ASKED_AT_ONCE = 250
+"""Sequence numbers in one NACK: at most 1000 bytes, so that it fits a datagram of any path."""
 
 
 class _Missing:
@@ -54,11 +58,9 @@ class Gaps:
         ahead = sequence_delta(sequence, self._highest)
         if ahead == 1:
             self._highest = sequence
+            self._bound(sequence)
             return True
         if ahead <= 0:
-            if -ahead > MAX_GAP:
-                self._restart(sequence)
-                return True
             return self._missing.pop(sequence, None) is not None
         if ahead > MAX_GAP:
             self._restart(sequence)
@@ -66,7 +68,7 @@ class Gaps:
         for step in range(1, ahead):
             self._missing[(self._highest + step) & 0xFFFF] = _Missing(now + self._guard_s)
         self._highest = sequence
-        self._bound()
+        self._bound(sequence)
         return True
 
     def asked(self, sequence: int) -> bool:
@@ -75,11 +77,16 @@ class Gaps:
         return missing is not None and missing.tries > 0
 
     def due(self, now: float, rtt_s: float) -> list[int]:
-        """Return the sequence numbers to ask for now, in order of the stream; each call counts as a request."""
-        wanted = []
+        """Return the sequence numbers to ask for now, in order of the stream; each call counts as a request.
+
+        They fit one NACK; what is left is due in the next call.
+        """
+        wanted: list[int] = []
         for sequence, missing in list(self._missing.items()):
             if missing.ask_at > now:
                 continue
+            if len(wanted) == ASKED_AT_ONCE:
+                break
             if missing.tries >= MAX_TRIES:
                 del self._missing[sequence]
                 self.given_up += 1
@@ -98,7 +105,10 @@ class Gaps:
         self._missing.clear()
         self._highest = sequence
 
-    def _bound(self) -> None:
-        while len(self._missing) > MAX_GAP:
-            del self._missing[next(iter(self._missing))]
+    def _bound(self, highest: int) -> None:
+        while self._missing:
+            oldest = next(iter(self._missing))
+            if sequence_delta(highest, oldest) <= MAX_GAP:
+                return
+            del self._missing[oldest]
             self.given_up += 1

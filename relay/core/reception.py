@@ -23,6 +23,8 @@ class Reception:
         self._sr_at = 0.0
         self.received = 0
         """Packets, each counted once, repaired ones included."""
+        self.repaired = 0
+        """Those that came because they were asked for."""
 
     def packet(self, sequence: int, timestamp: int, now: float, *, repaired: bool) -> None:
         """Count a packet that was not here before; a repaired one says nothing about jitter."""
@@ -37,6 +39,7 @@ class Reception:
             if ahead > 0:
                 self._highest += ahead
         if repaired:
+            self.repaired += 1
             return
         transit = now * self._clock_rate - timestamp
         if self._transit is not None:
@@ -54,19 +57,24 @@ class Reception:
         """Packets missing since the beginning."""
         return max(0, self._highest - self._base + 1 - self.received) if self._highest >= 0 else 0
 
-    def report_block(self, ssrc: int, now: float) -> ReportBlock:
-        """Return the block for this stream and begin the next interval."""
+    def report_block(self, ssrc: int, now: float, *, with_repairs: bool = True) -> ReportBlock:
+        """Return the block for this stream and begin the next interval.
+
+        Repairs that come as RTX are another stream (RFC 4588) and do not count: `with_repairs` is False. A browser
+        slows down by these figures, so they have to show what the path loses.
+        """
         expected = self._highest - self._base + 1 if self._highest >= 0 else 0
+        received = self.received if with_repairs else self.received - self.repaired
         interval_expected = expected - self._expected_before
-        interval_lost = interval_expected - (self.received - self._received_before)
-        self._expected_before, self._received_before = expected, self.received
+        interval_lost = interval_expected - (received - self._received_before)
+        self._expected_before, self._received_before = expected, received
         fraction = 0
         if interval_expected > 0 and interval_lost > 0:
             fraction = min(255, interval_lost * 256 // interval_expected)
         return ReportBlock(
             ssrc=ssrc,
             fraction_lost=fraction,
-            lost=expected - self.received,
+            lost=expected - received,
             highest=max(0, self._highest),
             jitter=int(self._jitter),
             last_sr=self._sr_middle,

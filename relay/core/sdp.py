@@ -44,6 +44,8 @@ class OfferedMedia:
     ssrcs: list[int] = field(default_factory=list)
     rtx_ssrcs: dict[int, int] = field(default_factory=dict)
     """RTX SSRC → media SSRC, from ssrc-group:FID (RFC 5576)."""
+    reduced_size: bool = False
+    """Whether RTCP may come without the report that begins a compound (RFC 5506)."""
     rejected: bool = False
     """Offered with port 0 outside the bundle."""
 
@@ -154,6 +156,8 @@ def _media(raw: _Raw, index: int) -> OfferedMedia:
     for name, value in raw.attributes:
         if name in ("sendonly", "recvonly", "sendrecv", "inactive"):
             media.direction = name
+        elif name == "rtcp-rsize":
+            media.reduced_size = True
         elif name == "extmap":
             _extmap(media, value)
         elif name in ("ssrc", "ssrc-group"):

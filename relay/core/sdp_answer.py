@@ -30,12 +30,15 @@ def matching(media: OfferedMedia, codec: Codec) -> int | None:
     same = [
         pt for pt, other in media.codecs.items() if other.name == codec.name and supported(other)
     ]
-    profile = parameters(codec.fmtp).get("profile-level-id", "42")[:2].lower()
-    for pt in same:
-        offered = parameters(media.codecs[pt].fmtp).get("profile-level-id", "42")[:2].lower()
-        if codec.name != "h264" or offered == profile:
-            return pt
+    if codec.name == "h264":
+        for pt in same:
+            if _profile(media.codecs[pt]) == _profile(codec):
+                return pt
     return same[0] if same else None
+
+
+def _profile(codec: Codec) -> str:
+    return parameters(codec.fmtp).get("profile-level-id", "42")[:2].lower()
 
 
 @dataclass(slots=True)
@@ -117,8 +120,9 @@ def _answer_media(media: AnsweredMedia, local: LocalTransport, version: int) -> 
         f"a=fingerprint:sha-256 {local.fingerprint}",
         f"a=setup:{local.setup}",
         "a=rtcp-mux",
-        "a=rtcp-rsize",
     ]
+    if offered.reduced_size:
+        lines.append("a=rtcp-rsize")
     for pt in media.payload_types:
         lines += _answer_codec(offered, pt)
     lines += [f"a=extmap:{number} {uri}" for uri, number in media.extensions.items()]

@@ -115,9 +115,9 @@ class Track:
         self.reception.sender_report(report, now)
         self.clock.sender_report(report, ntp_now_s)
 
-    def report_block(self, now: float) -> ReportBlock:
-        """Return what to tell the sender of this track's reception."""
-        return self.reception.report_block(self.ssrc, now)
+    def report_block(self, now: float, *, with_repairs: bool = True) -> ReportBlock:
+        """Return what to tell the sender of this track's reception; see `Reception.report_block`."""
+        return self.reception.report_block(self.ssrc, now, with_repairs=with_repairs)
 
     def request_keyframe(self, now: float) -> None:
         """Ask the sender for a key frame, merged with other requests; sound has none."""

@@ -15,6 +15,12 @@ def wall() -> float:
     return time.time()  # noqa: TID251 - this is the clock
 
 
+_NTP_AT_ZERO = wall() - monotonic() + NTP_EPOCH
+
+
 def ntp() -> float:
-    """Return seconds since 1900, as sender reports carry them (RFC 3550, section 4)."""
-    return wall() + NTP_EPOCH
+    """Return seconds since 1900, as sender reports carry them (RFC 3550, section 4).
+
+    Set once, when the process starts: whoever sets the wall clock later moves no round trip and no lips.
+    """
+    return monotonic() + _NTP_AT_ZERO

@@ -11,15 +11,11 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import cast
 
-import structlog
-
 from relay.core import stun
 from relay.core.recent import RecentMinimum
 from relay.transport.clock import monotonic
 from relay.trunk.model import Peer, PeerRtt
 from relay.trunk.udp import Address
-
-log = structlog.get_logger("relay.trunk")
 
 INTERVAL_S = 1.0
 """Between two requests to a peer: 100 bytes a second each."""
@@ -53,7 +49,10 @@ class PeerRtts(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def desired(self, peers: Iterable[Peer]) -> None:
-        """Measure exactly these; what is known of a peer that moved is forgotten."""
+        """Measure exactly these; what is known of a peer that moved is forgotten.
+
+        A peer of the other IP version is passed over: uvloop raises when a socket is to send there.
+        """
         wanted: dict[str, _Measured] = {}
         for peer in peers:
             if peer.media is None or peer.node == self._node:
@@ -61,10 +60,8 @@ class PeerRtts(asyncio.DatagramProtocol):
             known = self._measured.get(peer.node)
             if known is not None and known.peer == peer:
                 wanted[peer.node] = known
-                continue
-            wanted[peer.node] = _Measured(peer)
-            if ip_address(peer.media.host).version != ip_address(self._bind_host).version:
-                log.warning("peer is of another IP version: not measured", peer=peer.node)
+            elif ip_address(peer.media.host).version == ip_address(self._bind_host).version:
+                wanted[peer.node] = _Measured(peer)
         self._measured = wanted
 
     def rtts(self) -> list[PeerRtt]:

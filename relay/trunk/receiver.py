@@ -25,9 +25,6 @@ from relay.trunk.udp import Carrier, TrunkCounters
 GRACE_S = 4.0
 """From the end of a trunk to the removal of its tracks: 3 s to notice at the other end, and one new attempt."""
 
-NACKED_AT_ONCE = 250
-"""Sequence numbers in one NACK: at most 1000 bytes, so that it fits a datagram of any path."""
-
 MAX_BLOCKS = 31
 """Report blocks in one receiver report (RFC 3550, section 6.4.2)."""
 
@@ -60,14 +57,14 @@ class IncomingTrack:
         header = parse(packet)
         if header is None:
             return False
-        payload = packet[header.payload_start : header.payload_start + 64]
+        if self.awaited is not None:
+            payload = packet[header.payload_start : header.payload_start + 64]
+            if begins_keyframe(self.track.info.codec.name, payload):
+                self.awaited = None
         if not self._same_ids:
             packet = remap_extensions(packet, self._extension_map)
         repaired = self.track.gaps.asked(header.sequence)
-        taken = self.track.receive(packet, now, repaired=repaired)
-        if self.awaited is not None and begins_keyframe(self.track.info.codec.name, payload):
-            self.awaited = None
-        return taken and repaired
+        return self.track.receive(packet, now, repaired=repaired) and repaired
 
 
 class TrunkReceiver:
@@ -128,7 +125,14 @@ class TrunkReceiver:
 
     def offered(self, message: RoomOffers) -> None:
         """Take the tracks that the far end offers of a room."""
-        self._offers[message.room] = message.offers
+        before = self._offers.pop(message.room, ())
+        if message.offers:
+            self._offers[message.room] = message.offers
+        # Not when the link goes: if it comes back, the far end may go on with the same SSRC, and whoever has
+        # forgotten how often its numbers wrapped can open no packet of it any more.
+        for ssrc in {offer.ssrc for offer in before} - {offer.ssrc for offer in message.offers}:
+            if self._carrier is not None:
+                self._carrier.forget_received(ssrc)
         if message.room in self._linked:
             self._replace(message.room, message.offers)
             self._demand(message.room)
@@ -229,8 +233,6 @@ class TrunkReceiver:
         for incoming in gone:
             if self._by_ssrc.get(incoming.track.ssrc) is incoming:
                 del self._by_ssrc[incoming.track.ssrc]
-                if self._carrier is not None:
-                    self._carrier.forget_received(incoming.track.ssrc)
         for track in new:
             self._by_ssrc[track.ssrc] = now[track.info.id]
         self._enter(new, replace=True)
@@ -248,12 +250,9 @@ class TrunkReceiver:
 
     def _repair(self, track: Track, now: float, rtt_s: float) -> None:
         missing = track.gaps.due(now, rtt_s)
-        if self._carrier is None:
-            return
-        for start in range(0, len(missing), NACKED_AT_ONCE):
-            part = missing[start : start + NACKED_AT_ONCE]
+        if missing and self._carrier is not None:
             self._carrier.send_rtcp(
-                rtcp.receiver_report(self._ssrc, ()) + rtcp.nack(self._ssrc, track.ssrc, part)
+                rtcp.receiver_report(self._ssrc, ()) + rtcp.nack(self._ssrc, track.ssrc, missing)
             )
 
     def _ask_again(self, incoming: IncomingTrack, awaited: _Awaited, now: float) -> None:

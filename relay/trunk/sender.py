@@ -145,6 +145,7 @@ class TrunkSender:
         for room in gone:
             self._withdraw(room)
             del self._counters[room]
+            self._forget_empty_demand(room)
         for room in new:
             self._counters[room] = LinkCounters()
             self.room_changed(room, now, announce=True)
@@ -189,6 +190,7 @@ class TrunkSender:
     def demanded(self, demand: RoomDemand, now: float) -> None:
         """Take what the far end wants of a room."""
         self._demand[demand.room] = demand.tracks
+        self._forget_empty_demand(demand.room)
         self._follow_demand(demand.room, now)
 
     def take_feedback(self, packet: rtcp.Nack | rtcp.KeyframeRequest, now: float) -> None:
@@ -237,6 +239,11 @@ class TrunkSender:
         return statuses
 
     # ---------------------------------------------------------------------------------------------
+
+    def _forget_empty_demand(self, room: str) -> None:
+        """Of a room that is not linked: a trunk lives for months, and rooms come and go."""
+        if room not in self._counters and not self._demand.get(room):
+            self._demand.pop(room, None)
 
     def _follow_demand(self, room: str, now: float) -> None:
         wanted = self._demand.get(room, frozenset())

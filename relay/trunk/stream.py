@@ -4,6 +4,8 @@ AES-GCM loses its key when two different packets are protected under one nonce (
 nonce is made of SSRC and sequence number. So each number goes out for one packet only, whatever a publisher does:
 
 1. Within a stretch, the numbers are the track's own plus a fixed offset; timestamps are always the track's own.
+   The first stretch begins below 2^15: a far end that misses its first packets has to see no wrap that the sender
+   counted and it did not (RFC 3711, section 3.3.1), or it could open none of the rest.
 2. A pause, and a jump that `Gaps` takes for a new beginning, begin a new stretch, whose first number follows the last
    one that went out. To the far end a resumed or restarted track is one without a jump.
 3. A repair is the same bytes again, and only from the current stretch.
@@ -34,7 +36,7 @@ class TrunkStream:
         self._offset = 0
         """What to add to get the trunk's."""
         self._next: int | None = None
-        """The trunk's number that the next stretch begins with; None for the track's own."""
+        """The trunk's number that the next stretch begins with; None before the first."""
 
     def pause(self) -> None:
         """End the stretch."""
@@ -77,7 +79,7 @@ class TrunkStream:
     def _begin(self, sequence: int) -> None:
         self._first = self._highest = sequence
         self._sent = 1
-        self._offset = 0 if self._next is None else self._next - sequence
+        self._offset = -(sequence & 0x8000) if self._next is None else self._next - sequence
 
     def _out(self, packet: bytes) -> bytes:
         timestamp = FIXED_HEADER.unpack_from(packet)[3]

@@ -1,5 +1,6 @@
 """AllocatorService.Join: the same answers and the same refusals as over HTTP."""
 
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -8,8 +9,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from thalweg.v1 import allocator_pb2, allocator_pb2_grpc
 
+from controlplane.api.grpc_status import MAX_DETAILS
 from tests.api.fake_relay import relays
-from tests.api.harness import KEY, Api
+from tests.api.harness import KEY, Api, running, settings
 
 METADATA = (("authorization", f"Bearer {KEY}"),)
 
@@ -69,6 +71,21 @@ async def test_refusals_carry_the_code(
         assert caught.value.code() == status
         assert (caught.value.details() or "").startswith(f"{code}: ")
         assert (await api.call("GET", "/v1/rooms")).json["rooms"] == []
+
+
+async def test_a_long_hint_leaves_the_code_readable(tls_dir: Path) -> None:
+    regions = "".join(
+        f"  {'r' * 56}-{index}: {{location: {{lat: 1, lon: 1}}}}\n" for index in range(200)
+    )
+    topology = f"version: 1\nregions:\n{regions}"
+    async with running(settings(tls_dir, topology_text=topology)) as api, api.channel() as channel:
+        join = allocator_pb2_grpc.AllocatorServiceStub(channel).Join
+        wanted = request(require=allocator_pb2.Requirements(regions=["mars"]))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await join(wanted, metadata=METADATA)
+        details = caught.value.details() or ""
+        assert details.startswith("unknown-region: ")
+        assert len(details) == MAX_DETAILS
 
 
 async def test_health_and_reflection(api: Api) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from controlplane.api.http import routing
 from tests.api.fake_relay import relays
-from tests.api.harness import Api
+from tests.api.harness import AUTHORIZED, Api
 
 PATH = "/v1/rooms/r/participants/ana"
 LONG = "x" * 129
@@ -93,10 +94,10 @@ async def test_bad_paths_and_queries(
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("POST", PATH, "DELETE, GET, PUT"),
+        ("POST", PATH, "DELETE, GET, HEAD, PUT"),
         ("PATCH", "/v1/nodes/n/drain", "DELETE, PUT"),
         ("GET", "/v1/probe-plans", "POST"),
-        ("DELETE", "/healthz", "GET"),
+        ("DELETE", "/healthz", "GET, HEAD"),
     ],
 )
 async def test_a_wrong_method_is_told_the_right_ones(
@@ -170,3 +171,31 @@ async def test_a_request_that_is_not_http_does_not_hurt(api: Api) -> None:
         writer.close()
         await writer.wait_closed()
     assert (await api.call("GET", "/healthz")).json == {"status": "ok"}
+
+
+async def test_a_body_that_never_comes_keeps_no_place(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routing, "BODY_TIMEOUT_S", 0.1)
+
+    async def drop_by_drop() -> Any:
+        yield b"{"
+        await asyncio.sleep(5)
+
+    async with asyncio.timeout(3):
+        async with api.session.put(
+            api.url + PATH, data=drop_by_drop(), headers=JSON | AUTHORIZED
+        ) as answer:
+            assert answer.status == 408
+            assert (await answer.json(content_type=None))["code"] == "body-too-slow"
+
+
+async def test_every_look_can_be_a_head(api: Api) -> None:
+    for path in ("/healthz", "/v1/rooms", "/v1/nodes", "/v1/topology", "/docs", "/openapi.json"):
+        answer = await api.call("HEAD", path)
+        assert (answer.status, answer.text) == (200, ""), path
+        assert int(answer.headers["Content-Length"]) > 0
+    assert (await api.call("HEAD", PATH)).status == 404
+    assert (await api.call("HEAD", "/v1/rooms", key=None)).status == 401
+    stream = await api.call("HEAD", "/v1/events")
+    assert (stream.status, stream.headers["Allow"]) == (405, "GET")

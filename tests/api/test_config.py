@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.config import Address, Options, SettingsError, load_settings, parse_address
-from tests.api.harness import DEMO, SERVER
+from tests.api.harness import CLIENT, DEMO, SERVER
 from tests.fakes.mmdb import write_mmdb
 
 HASH = "0" * 64
@@ -112,3 +112,20 @@ def test_declared_round_trips_are_for_this_machine_only(
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match=r"HOST:PORT|brackets"):
         parse_address(text)
+
+
+def test_certificates_are_looked_at(options: Options) -> None:
+    for name, words in (
+        ("ca.pem", "ca.pem holds no certificates in PEM"),
+        ("cert.pem", "are no certificate in PEM with its own unencrypted key"),
+        ("key.pem", "are no certificate in PEM with its own unencrypted key"),
+    ):
+        SERVER.write(options.tls_dir)
+        (options.tls_dir / name).write_text("garbage")
+        (problem,) = problems(options)
+        assert problem.startswith("--tls-dir: ")
+        assert words in problem
+    SERVER.write(options.tls_dir)
+    (options.tls_dir / "key.pem").write_bytes(CLIENT.key)
+    (problem,) = problems(options)
+    assert "with its own unencrypted key" in problem

@@ -3,9 +3,11 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from controlplane.cli.demo_signalling import concerns, pretended_probes
 from controlplane.cli.demo_site import DemoSite
@@ -168,6 +170,32 @@ async def test_bad_joins_are_refused_before_the_control_plane_hears_of_them(
     async with http.post("/signal/join", json=body) as answer:
         assert (answer.status, (await read_json(answer))["code"]) == (status, code)
     assert control_plane.joins == []
+
+
+@pytest.mark.parametrize("bad", ["..", ".", "../nodes", "a/b", "a?b", "a#b", "a%2fb", "a\r\nb"])
+async def test_no_id_reaches_another_path_of_the_control_plane(
+    site: DemoSite, http: aiohttp.ClientSession, control_plane: FakeControlPlane, bad: str
+) -> None:
+    """The proxies hold the API key: what stands in their paths must stay one segment."""
+    control_plane.rooms["other"] = {"victim": {}}
+    segment = quote(bad, safe="").replace(".", "%2E")
+    for method, path, body in (
+        ("GET", f"/signal/room/{segment}", None),
+        ("GET", f"/signal/room/{segment}/decision/ana", None),
+        ("GET", f"/signal/room/r/decision/{segment}", None),
+        ("POST", "/signal/leave", {"room": bad, "participant": "ana"}),
+        ("POST", "/signal/leave", {"room": "r", "participant": bad}),
+        ("POST", "/signal/leave", {"room": "r", "participant": "../../other/participants/victim"}),
+        ("POST", "/signal/join", JOIN | {"room": bad}),
+        ("POST", "/signal/join", JOIN | {"participant": bad}),
+    ):
+        url = URL(site.url.rstrip("/") + path, encoded=True)
+        async with http.request(method, url, json=body) as answer:
+            assert answer.status in {400, 404}, path
+            code = (await read_json(answer))["code"]
+            assert code in {"bad-room-id", "bad-participant-id", "path-unknown"}, path
+    assert control_plane.joins == []
+    assert control_plane.rooms == {"other": {"victim": {}}}
 
 
 async def test_a_form_of_another_origin_cannot_join(http: aiohttp.ClientSession) -> None:

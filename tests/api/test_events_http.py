@@ -77,15 +77,20 @@ async def test_a_room_has_its_own_stream(api: Api) -> None:
     async with relays(api, "eu-frankfurt"), stream(api, "?room=wanted&after=0") as reader:
         await api.join("other", "ana")
         await api.join("wanted", "bo")
+        assert (await reader.event())[1] == "stream.reset"
         _, kind, data = await reader.event()
         assert (kind, data["participant"]) == ("participant.assigned", "bo")
 
 
-async def test_an_id_from_another_life_gives_a_reset(api: Api) -> None:
-    async with stream(api, last="987654321") as reader:
-        _, kind, data = await reader.event()
-        assert kind == "stream.reset"
-        assert data["oldest"] >= 1
+@pytest.mark.parametrize("last", ["1", "3", "987654321", "9" * 18])
+async def test_an_id_from_another_life_gives_a_reset(api: Api, last: str) -> None:
+    async with relays(api, "eu-frankfurt"):
+        for who in ("ana", "bo", "cem"):  # as many events as the other life had, and more
+            await api.join("r", who)
+        async with stream(api, last=last) as reader:
+            id_, kind, data = await reader.event()
+            assert (kind, data) == ("stream.reset", {"oldest": id_ + 1})
+            assert (await reader.event())[0] == id_ + 1
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "²", "9" * 19])

@@ -139,15 +139,23 @@ def test_the_age_of_a_file(city: Path) -> None:
     geo.close()
 
 
-def test_the_demo_database_says_how_old_it_is() -> None:
+def test_the_demo_database_is_the_one_of_2019() -> None:
     demo = demo_database()
     if demo is None:
         pytest.skip("the extra geoip-demo is not installed")
-    assert demo.age_days(now=1_577_209_301 + 86_400 * 10) == 10
-    geo = GeoIp.open([demo.path])
+    geo = GeoIp.open([demo])
+    assert geo.built == {demo: 1_577_209_301.0}
     google = geo.locate("8.8.8.8")
     assert google is not None
     assert google.radius_km == 1000
+    geo.close()
+
+
+def test_a_radius_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+    record = {"latitude": 1.0, "longitude": 2.0, "accuracy_radius": "inf"}
+    path = write_mmdb(tmp_path / "x.mmdb", "city ipv4", {"1.0.0.0/8": record}, ip_version=4)
+    geo = GeoIp.open([path])
+    assert geo.locate("1.1.1.1") == Location(1.0, 2.0, None)
     geo.close()
 
 

@@ -7,8 +7,11 @@ import grpc
 import pytest
 from thalweg.v1 import common_pb2, node_pb2, node_pb2_grpc
 
+from controlplane.adapters import wire
 from controlplane.adapters.ca import Bundle
+from controlplane.adapters.wire import report_from_wire
 from controlplane.api import nodes_grpc
+from controlplane.core.session import NodeReport
 from tests.api.fake_relay import FakeRelay, certificate, relays
 from tests.api.harness import CLIENT, STRANGER, Api, issue
 from tests.fakes.waiting import eventually
@@ -77,6 +80,11 @@ def report(**members: Any) -> node_pb2.SessionRequest:
     return node_pb2.SessionRequest(report=node_pb2.Report(sequence=1, **members))
 
 
+def report_of(**members: Any) -> node_pb2.SessionRequest:
+    ana: dict[str, Any] = {"room": "r", "participant": "ana", "epoch": 1} | members
+    return report(participants=[node_pb2.ParticipantReport(**ana)])
+
+
 @pytest.mark.parametrize(
     ("messages", "code"),
     [
@@ -84,6 +92,14 @@ def report(**members: Any) -> node_pb2.SessionRequest:
         ((node_pb2.SessionRequest(),), "hello-missing"),
         ((hello(http_url="ftp://x"),), "bad-hello"),
         ((hello(http_url=""),), "bad-hello"),
+        ((hello(http_url="http://[x"),), "bad-hello"),
+        ((hello(http_url="http://x:port"),), "bad-hello"),
+        ((hello(http_url="http://x/?y=z"),), "bad-hello"),
+        ((hello(http_url="http://x/a b"),), "bad-hello"),
+        ((hello(http_url="http://x/" + "y" * 3000),), "bad-hello"),
+        ((hello(node="Frankfurt"),), "bad-hello"),
+        ((hello(trunk_target="x:"),), "bad-hello"),
+        ((hello(kept_snapshot=2**64 - 1),), "bad-hello"),
         ((hello(trunk_target="x"),), "bad-hello"),
         ((hello(capacity=0),), "bad-hello"),
         ((hello(media=common_pb2.UdpEndpoint(host="x", port=70_000)),), "bad-hello"),
@@ -93,13 +109,10 @@ def report(**members: Any) -> node_pb2.SessionRequest:
         ((HELLO, report(load=-1.0)), "bad-report"),
         ((HELLO, report(rtts=[node_pb2.PeerRtt(node="n", rtt_ms=float("inf"))])), "bad-report"),
         ((HELLO, report(links=[node_pb2.LinkReport(to_node="n")])), "bad-report"),
-        (
-            (
-                HELLO,
-                report(participants=[node_pb2.ParticipantReport(tracks=[node_pb2.TrackReport()])]),
-            ),
-            "bad-report",
-        ),
+        ((HELLO, report_of(tracks=[node_pb2.TrackReport()])), "bad-report"),
+        ((HELLO, report_of(room="../../x")), "bad-report"),
+        ((HELLO, report_of(participant="x" * 129)), "bad-report"),
+        ((HELLO, report_of(epoch=2**53)), "bad-report"),
     ],
 )
 async def test_a_node_that_breaks_the_protocol_is_told_how(
@@ -214,3 +227,30 @@ async def test_a_node_that_goes_is_suspect_at_once(api: Api) -> None:
         return None if state == "suspect" else state
 
     await eventually(suspect, timeout=1)
+
+
+async def test_a_node_that_floods_is_held_back(
+    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(nodes_grpc, "REPORT_GAP_S", 0.2)
+    taken: list[int] = []
+
+    def counted(message: node_pb2.Report) -> NodeReport:
+        taken.append(message.sequence)
+        return report_from_wire(message)
+
+    monkeypatch.setattr(wire, "report_from_wire", counted)
+    answer = node_pb2.SnapshotResult(nonce="never sent", version=1, error="x")
+    async with api.channel(OWN) as channel:
+        call = node_pb2_grpc.NodeServiceStub(channel).Session()
+        await call.write(HELLO)
+        for _ in range(100):
+            await call.write(node_pb2.SessionRequest(result=answer))
+        for _ in range(100):
+            await call.write(report(load=0.1))
+        await asyncio.sleep(0.5)
+        call.cancel()
+    assert 1 <= len(taken) <= 4
+    assert "snapshot" not in capsys.readouterr().out
+    metrics = (await api.call("GET", "/metrics")).text
+    assert 'thalweg_snapshots_total{result="unknown"} 100.0' in metrics

@@ -96,3 +96,20 @@ async def test_the_docs_page_loads_nothing_from_elsewhere(api: Api) -> None:
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/docs"])
 async def test_what_needs_no_key(api: Api, path: str) -> None:
     assert (await api.call("GET", path, key=None)).status == 200
+
+
+async def test_a_join_promises_no_conflict(api: Api) -> None:
+    paths = (await api.call("GET", "/openapi.json")).json["paths"]
+    promised = paths["/v1/rooms/{room}/participants/{participant}"]["put"]["responses"]
+    assert sorted(promised) == [
+        "200",
+        "201",
+        "400",
+        "401",
+        "408",
+        "413",
+        "415",
+        "451",
+        "500",
+        "503",
+    ]

@@ -95,6 +95,11 @@ def test_far_people_still_get_an_edge_of_their_own() -> None:
     others = room(*(seat(f"p{i}", on(view, "eu-frankfurt-1"), 8) for i in range(5)))
     decision = decide(join(), view, IN_VIRGINIA, others)
     assert decision.node == "us-virginia-1"
+    # The way to the others is longer from here; what wins is the repair of loss.
+    assert decision.because[1].startswith("costs the room ")
+    assert decision.because[1].endswith(
+        "less than Frankfurt, mostly by repairing loss nearer to the client"
+    )
 
 
 def test_edge_weight_zero_pulls_people_together() -> None:

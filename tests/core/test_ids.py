@@ -33,18 +33,17 @@ def test_other_ids_are_refused_with_the_reason(text: str, why: str) -> None:
 @pytest.mark.parametrize("text", ["a", "eu-frankfurt", "n1", "a" * 63])
 def test_names_are_like_dns_labels(text: str) -> None:
     assert ids.parse_node(text) == text
-    assert ids.parse_region(text) == text
 
 
 @pytest.mark.parametrize("text", ["", "1a", "-a", "A", "a_b", "a" * 64, "a\n"])
 def test_other_names_are_refused(text: str) -> None:
     assert ids.name_refusal(text)
     with pytest.raises(InvalidInputError) as caught:
-        ids.parse_region(text)
-    assert caught.value.code == "bad-region-id"
+        ids.parse_node(text)
+    assert caught.value.code == "bad-node-id"
 
 
 def test_a_long_id_is_not_repeated_in_full() -> None:
     with pytest.raises(InvalidInputError) as caught:
-        ids.parse_session("x" * 100_000)
+        ids.parse_room("x" * 100_000)
     assert len(caught.value.detail) < 200

@@ -90,6 +90,49 @@ async def test_the_example_says_only_what_a_client_may_decide() -> None:
         assert len(control_plane.joins) == 1
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"X-User": ""}, 401),
+        ({"X-User": ".."}, 400),
+        ({"X-User": "."}, 400),
+        ({"X-User": "../../other/participants/victim"}, 400),
+        ({"X-User": "../../../nodes/eu-frankfurt-1/drain"}, 400),
+        ({"X-User": "..%2F..%2Fother%2Fparticipants%2Fvictim"}, 400),
+        ({"X-User": "ana?role=viewer"}, 400),
+        ({"X-User": "ana#x"}, 400),
+        ({"X-User": "a" * 129}, 400),
+    ],
+)
+async def test_no_user_name_reaches_beyond_its_own_seat(
+    headers: dict[str, str], status: int
+) -> None:
+    async with (
+        FakeControlPlane(fake_nodes()) as control_plane,
+        example(control_plane.url, API_KEY) as client,
+    ):
+        seats: dict[str, dict[str, Any]] = {"victim": {}, "ana": {}}
+        control_plane.rooms["other"] = dict(seats)
+        control_plane.rooms["standup"] = dict(seats)
+        async with client.put("/rooms/standup/me", json=JOIN, headers=headers) as answer:
+            assert answer.status == status
+        async with client.delete("/rooms/standup/me", headers=headers) as answer:
+            assert answer.status == status
+        assert control_plane.joins == []
+        assert control_plane.rooms == {"other": seats, "standup": seats}
+
+
+async def test_only_joining_and_leaving_are_passed_on() -> None:
+    async with (
+        FakeControlPlane(fake_nodes()) as control_plane,
+        example(control_plane.url, API_KEY) as client,
+    ):
+        for method in ("GET", "POST", "PATCH"):
+            async with client.request(method, "/rooms/standup/me", headers=ANA) as answer:
+                assert answer.status == 405
+
+
 async def test_the_example_joins_follows_and_leaves_a_real_system(system: Up) -> None:
     async with (
         example(system.facts["http_url"], system.facts["api_key"]) as client,

@@ -175,3 +175,14 @@ class Viewer:
         """What the packets carry, in the order of arrival."""
         headers = [(packet, parse(packet)) for packet in self.packets]
         return [packet[header.payload_start :] for packet, header in headers if header is not None]
+
+
+def offered(node: TrunkNode, *track_ids: str, room: str = ROOM) -> str | None:
+    """Say what is wrong until a node knows exactly these tracks of a room."""
+    known = {track.info.id for track in node.rooms.tracks(room)}
+    return None if known == set(track_ids) else f"{node.name} knows {known}, not {track_ids}"
+
+
+def flows(camera: Camera) -> str | None:
+    """Say what is wrong until somebody takes the camera's track."""
+    return None if camera.track.wanted else "nobody takes the track yet"

@@ -121,6 +121,13 @@ async def test_a_snapshot_is_applied_and_acknowledged(
         assert dict(node.state.token_keys.keys) == {"k": bytes(32)}
         assert node.state.draining
         assert node.engine.ended == [("r", "ana", 3, "moved")]
+        refusals = [
+            node.state.admission.refusal(
+                ("r", "ana"), epoch, present=frozenset(), capacity=4, draining=False
+            )
+            for epoch in (3, 4)
+        ]
+        assert [one.code if one else None for one in refusals] == ["stale_epoch", None]
         node.trunks.tick(0.0)
         assert node.trunks.trunks.keys() == {"b"}
 

@@ -216,9 +216,13 @@ class System:
 
     async def events(self, type_: str | None = None) -> list[Event]:
         """Return all events so far."""
-        stream = self.store.events(after=0)
+        last = await self.store.last_event_id()
+        found: list[Event] = []
         async with asyncio.timeout(2):
-            found = [await anext(stream) for _ in range(await self.store.last_event_id())]
+            async for one in self.store.events(after=0):
+                found.append(one)
+                if one.id == last:
+                    break
         return [one for one in found if type_ in (None, one.type)]
 
 

@@ -135,19 +135,6 @@ async def test_nobody_new_is_placed_on_a_suspect_node_but_who_is_there_stays() -
     assert (await system.join("ana", "frankfurt")).node.id == "fra-1"
 
 
-async def test_those_whom_nobody_can_take_are_ended() -> None:
-    system = System()
-    await system.topologies.load("eu-frankfurt")
-    await system.serving("fra-1", "eu-frankfurt")
-    system.arrive(await system.join("ana", "frankfurt"))
-    await system.kill(system.nodes["fra-1"])
-    await system.run(2)
-    (ended,) = await system.events("participant.ended")
-    assert "node fra-1 lost: session broken" in str(ended.data["reason"])
-    assert "nobody can take the participant" in str(ended.data["reason"])
-    assert (await system.store.room(ROOM)).assignments == {}
-
-
 async def test_a_reconnect_in_time_moves_nobody() -> None:
     system = await three_regions()
     joined = await system.join("ana", "frankfurt")

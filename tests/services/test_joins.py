@@ -118,6 +118,8 @@ async def test_turn_servers_are_those_of_the_assigned_region() -> None:
         region_secret(b"master", joined.node.region), turn_user(ROOM, ANA), now=system.clock.now()
     )
     assert (server.username, server.credential) == (expected.username, expected.credential)
+    assert expected.credential not in repr(joined) + repr(expected), "logs show reprs"
+    assert joined.token not in repr(joined)
     assert (await system.join("bob", "virginia")).ice_servers == (), "Virginia has none"
 
 

@@ -100,7 +100,7 @@ async def test_a_control_plane_that_lost_its_memory_learns_from_the_nodes() -> N
     before = await three_regions()
     for who in ("frankfurt", "virginia"):
         before.arrive(await before.join(who, who))
-    after = System(store=MemoryStore(first_epoch=1000))
+    after = System(store=MemoryStore(first=1000))
     await after.topologies.load("eu-frankfurt us-virginia")
     for name, old in before.nodes.items():
         if name != "sin-1":
@@ -148,3 +148,23 @@ async def test_strangers_in_a_report_of_many_rooms_are_settled_one_by_one() -> N
     assert {
         one.role for room in rooms.rooms for one in (await system.rooms.view(room.id)).participants
     } == {Role.PUBLISHER}
+
+
+async def test_no_more_strangers_are_taken_in_than_the_node_has_places() -> None:
+    system = System(store=MemoryStore(first=1000))
+    await system.topologies.load("eu-frankfurt")
+    fra = await system.connect("fra-1", "eu-frankfurt", capacity=3)
+    for round_ in range(5):
+        fra.here = {(RoomId(f"room-{round_}-{index}"), ANA): 7 for index in range(10)}
+        await system.report(fra)
+    assert len((await system.rooms.page(limit=100)).rooms) == 3
+    assert (await system.fleet.snapshot(FRA)).end_sessions == ()
+
+
+async def test_epochs_go_on_above_those_that_nodes_know() -> None:
+    system = System(store=MemoryStore(first=1000))
+    await system.topologies.load("eu-frankfurt")
+    fra = await system.serving("fra-1", "eu-frankfurt")
+    fra.here[ROOM, ANA] = 5000
+    await system.report(fra)
+    assert (await system.join("ana", "frankfurt")).assignment.epoch > 5000

@@ -11,7 +11,7 @@ from controlplane.core.model import (
     RoomId,
     TrackStatus,
 )
-from controlplane.store.base import Admitted, Conflict, Store
+from controlplane.store.base import Admitted, Conflict, Store, Totals
 from tests.core.build import node as a_node
 from tests.store.build import NOW, admit, admitted, end, moved_to, proposal, take
 
@@ -57,6 +57,23 @@ async def test_a_repeated_admission_brings_newer_round_trips(store: Store) -> No
     assert isinstance(outcome, Admitted)
     assert outcome.assignment.rtts == newer
     assert await store.assignment(*ANA) == outcome.assignment
+
+
+async def test_an_epoch_that_somebody_knows_is_passed(store: Store) -> None:
+    first = await admitted(store, replace(proposal(), epoch=41))
+    assert first.epoch == 42
+    again = await admitted(store, proposal(session="s2"), replaces=42)
+    assert again.epoch == 43
+
+
+async def test_totals(store: Store) -> None:
+    assert await store.totals() == Totals(0, 0)
+    await admitted(store, proposal("ana"))
+    await admitted(store, proposal("bob"))
+    await admitted(store, proposal("cem", room="other"))
+    assert await store.totals() == Totals(rooms=2, assignments=3)
+    await end(store, "bob")
+    assert await store.totals() == Totals(2, 2)
 
 
 async def test_another_session_has_to_name_what_it_replaces(store: Store) -> None:

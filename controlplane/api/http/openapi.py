@@ -99,7 +99,7 @@ def _problem_statuses(route: Route) -> list[int]:
     has_body = route.body is not None or route.yaml_body
     statuses = {*route.problems, 500}
     statuses |= set() if route.is_open else {401}
-    statuses |= {400, 413, 415} if has_body else set()
+    statuses |= {400, 408, 413, 415} if has_body else set()
     statuses |= {400} if route.query is not None or "{" in route.path else set()
     return sorted(statuses)
 

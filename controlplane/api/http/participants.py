@@ -11,7 +11,7 @@ PATH = "/v1/rooms/{room}/participants/{participant}"
 
 
 @routes.add(
-    "PUT", PATH, body=JoinBody, answers={201: JoinedView, 200: JoinedView}, problems=(409, 451, 503)
+    "PUT", PATH, body=JoinBody, answers={201: JoinedView, 200: JoinedView}, problems=(451, 503)
 )
 async def join_room(call: Call, body: JoinBody) -> Answer:
     """Join a room, or get the same answer again.

@@ -4,6 +4,7 @@ A handler gets a Call with everything that came with the request already checked
 response of its own, for streams and text). What it raises becomes a problem document (problems.py).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -18,6 +19,9 @@ from controlplane.core import ids
 
 MAX_BODY = 64 * 1024
 """Bytes. The largest honest body is a topology; a join has less than a kilobyte."""
+
+BODY_TIMEOUT_S = 10.0
+"""A body of MAX_BODY comes within a second on any line; who sends it drop by drop wants to keep a place."""
 
 CONTEXT = web.AppKey("context", ApiContext)
 
@@ -134,7 +138,12 @@ async def _read(request: web.Request, types: tuple[str, ...]) -> bytes:
         )
     if (request.content_length or 0) > MAX_BODY:
         raise too_large()
-    return await request.read()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await request.read()
+    except TimeoutError as error:
+        detail = f"the body did not come within {BODY_TIMEOUT_S:.0f} s"
+        raise RequestError(408, "body-too-slow", detail, "send it at once") from error
 
 
 async def _json(request: web.Request, model: type[_M]) -> _M:

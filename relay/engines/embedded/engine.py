@@ -13,10 +13,10 @@ from relay.core.sdp import Offer, SdpError, parse_offer
 from relay.core.sdp_answer import AnsweredMedia, answer
 from relay.engines.base import Identity, ParticipantStatus, SessionAnswer, SlotView
 from relay.engines.embedded.dtls import Certificate
-from relay.engines.embedded.peer import Address, Peer
+from relay.engines.embedded.peer import CNAME, Address, Peer
 from relay.engines.embedded.port import Port
 from relay.engines.embedded.publisher import Publisher
-from relay.engines.embedded.subscriber import CNAME, Subscriber
+from relay.engines.embedded.subscriber import Subscriber
 from relay.errors import InvalidInputError
 from relay.transport.clock import monotonic, wall
 
@@ -27,6 +27,11 @@ TICK_S = 0.010
 
 HOUSEKEEPING_S = 0.25
 """Rhythm of looking for sessions that are over."""
+
+
+MAX_SUBSCRIPTIONS = 32
+"""WHEP sessions of one participant; the oldest ends for one more. An application that receives everybody on a
+connection of their own has some; without a bound one token makes a node send any number of copies."""
 
 
 @dataclass(slots=True)
@@ -102,7 +107,10 @@ class EmbeddedEngine:
         peer = Peer(parsed, self._certificate, subscriber, self.port.send, monotonic())
         media = subscriber.accept(parsed, peer)
         session, sdp = self._begin(peer, subscriber, media)
-        self._presence(who).subscribers.append(session)
+        subscribers = self._presence(who).subscribers
+        subscribers.append(session)
+        if len(subscribers) > MAX_SUBSCRIPTIONS:
+            self.end(subscribers[0], "the participant began too many others")
         return SessionAnswer(session, sdp)
 
     def owner(self, session: str) -> Identity | None:

@@ -15,6 +15,9 @@ Address = tuple[str, int]
 CONNECT_WITHIN_S = 15.0
 """From the answer to a finished handshake. ICE on a bad network takes up to ten seconds."""
 
+CNAME = "thalweg"
+"""Of everything that the node sends (RFC 3550, section 6.5.1): its streams share one clock."""
+
 MAX_SSRCS = 256
 """Streams that a client may send, media, repairs and RTCP together: libsrtp keeps state of each one for ever,
 in a list that it walks for each packet. Four for each of the 64 m-lines of the largest offer."""

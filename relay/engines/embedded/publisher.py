@@ -1,6 +1,7 @@
 """A WHIP session (RFC 9725): the tracks that one client publishes."""
 
 import secrets
+from collections.abc import Sequence
 
 from relay.core import rtcp, rtp
 from relay.core.model import (
@@ -18,7 +19,7 @@ from relay.core.sdp import Offer, OfferedMedia
 from relay.core.sdp_answer import AnsweredMedia, supported
 from relay.core.track import Track
 from relay.engines.base import Identity
-from relay.engines.embedded.peer import Peer
+from relay.engines.embedded.peer import CNAME, Peer
 from relay.errors import UnsupportedError
 from relay.transport.clock import monotonic, ntp
 
@@ -176,7 +177,7 @@ class Publisher:
     def request_keyframe(self, track: Track) -> None:
         """Send a PLI."""
         if self._peer is not None:
-            self._peer.send_rtcp(rtcp.picture_loss(self._ssrc, track.ssrc))
+            self._peer.send_rtcp(self._compound(rtcp.picture_loss(self._ssrc, track.ssrc)))
 
     def demand_changed(self, track: Track) -> None:
         """Start a new viewer with a key frame; a client goes on sending when nobody looks."""
@@ -225,15 +226,21 @@ class Publisher:
     def _repair(self, peer: Peer, lane: _Lane, now: float, rtt: float) -> None:
         missing = lane.track.gaps.due(now, rtt)
         if missing and lane.nack:  # browsers repair no sound, but what comes late is welcome
-            peer.send_rtcp(rtcp.nack(self._ssrc, lane.track.ssrc, missing))
+            peer.send_rtcp(self._compound(rtcp.nack(self._ssrc, lane.track.ssrc, missing)))
 
     def _report(self, peer: Peer, now: float) -> None:
         blocks = [
-            lane.track.report_block(now) for lane in self._lanes if lane.track.reception.received
+            lane.track.report_block(now, with_repairs=False)
+            for lane in self._lanes
+            if lane.track.reception.received
         ]
-        compound = rtcp.receiver_report(self._ssrc, blocks[:31])
-        compound += rtcp.source_description(self._ssrc, "thalweg")
         video = [lane.track.ssrc for lane in self._lanes if lane.track.info.kind is MediaKind.VIDEO]
+        estimate = b""
         if video:
-            compound += rtcp.receiver_estimated_max_bitrate(self._ssrc, MAX_BITRATE, video)
-        peer.send_rtcp(compound)
+            estimate = rtcp.receiver_estimated_max_bitrate(self._ssrc, MAX_BITRATE, video)
+        peer.send_rtcp(self._compound(estimate, blocks[:31]))
+
+    def _compound(self, feedback: bytes, blocks: Sequence[rtcp.ReportBlock] = ()) -> bytes:
+        """Return feedback behind what has to begin a compound (RFC 4585, section 3.1); not all know RFC 5506."""
+        report = rtcp.receiver_report(self._ssrc, blocks)
+        return report + rtcp.source_description(self._ssrc, CNAME) + feedback

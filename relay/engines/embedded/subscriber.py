@@ -9,15 +9,11 @@ from relay.core.reception import round_trip_s
 from relay.core.rooms import Rooms
 from relay.core.sdp import Offer
 from relay.core.sdp_answer import AnsweredMedia, supported
-from relay.core.slots import SlotSpec
-from relay.core.track import Track
 from relay.engines.base import Identity, SlotView
-from relay.engines.embedded.peer import Peer
+from relay.engines.embedded.peer import CNAME, Peer
 from relay.engines.embedded.slot import Slot
 from relay.errors import UnsupportedError
 from relay.transport.clock import monotonic, ntp
-
-CNAME = "thalweg"
 
 REPORT_INTERVAL_S = 1.0
 """Between sender reports: a switched slot is in sync after at most that long."""
@@ -92,13 +88,14 @@ class Subscriber:
         """Look which track belongs into which slot now."""
         if self._peer is None or not self._peer.is_connected:
             return
+        by_mid = {slot.spec.mid: slot for slot in self.slots}
         chosen = slots.assign(
             [slot.spec for slot in self.slots],
             self._rooms.tracks(self.who.room),
             {slot.spec.mid: slot.track for slot in self.slots if slot.track is not None},
             viewer=self.who.participant,
             pinned=self._pinned,
-            playable=self._plays,
+            playable=lambda spec, track: by_mid[spec.mid].plays(track.info.codec),
         )
         changed = False
         for slot in self.slots:
@@ -166,9 +163,6 @@ class Subscriber:
 
     def _slot(self, ssrc: int) -> Slot | None:
         return next((slot for slot in self.slots if slot.stream.ssrc == ssrc), None)
-
-    def _plays(self, spec: SlotSpec, track: Track) -> bool:
-        return any(slot.spec is spec and slot.plays(track.info.codec) for slot in self.slots)
 
     def _learn_rtt(self, blocks: tuple[rtcp.ReportBlock, ...]) -> None:
         for block in blocks:

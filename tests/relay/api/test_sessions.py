@@ -120,3 +120,15 @@ async def test_a_session_that_publishes_has_no_slots(
         location = answer.headers["Location"]
     async with http.get(f"{location}/slots", headers=headers) as stream:
         assert (stream.status, await stream.read()) == (200, b"")
+
+
+async def test_one_participant_has_so_many_subscriptions_and_no_more(
+    node: RunningNode, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.engines.embedded.engine.MAX_SUBSCRIPTIONS", 3)
+    headers = {**bearer(node.signer.token("ana")), **SDP}
+    begun = []
+    for _ in range(5):
+        async with http.post("/whep/r/ana", data=RECEIVE, headers=headers) as answer:
+            begun.append(answer.headers["Location"].rpartition("/")[2])
+    assert [node.engine.owner(session) is not None for session in begun] == [False] * 2 + [True] * 3

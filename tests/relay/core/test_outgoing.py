@@ -149,8 +149,8 @@ def test_a_track_may_be_shown_for_many_rounds_of_the_circle() -> None:
 
 
 def test_a_jump_of_the_track_is_a_switch() -> None:
-    """A publisher that restarts its numbers does not make ours jump: SRTP would refuse a jump back as a replay."""
-    for jump in (MAX_GAP + 1, 30_000, -MAX_GAP - 1, -30_000):
+    """A publisher that restarts its numbers does not make ours jump."""
+    for jump in (MAX_GAP + 1, 30_000):
         one, ana = viewer(), make_track()
         one.show(ana)
         ana.receive(packet(40_000, 0, VP8_KEY), 0.0)

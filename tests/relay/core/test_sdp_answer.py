@@ -138,3 +138,11 @@ def test_a_data_channel_is_rejected() -> None:
     )
     assert "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n" in text
     assert "a=group:BUNDLE a\r\n" in text
+
+
+def test_reduced_size_rtcp_is_for_those_who_offer_it() -> None:
+    text = recorded("chromium-publish")
+    assert "a=rtcp-rsize" in answered(text)
+    assert "a=rtcp-rsize" not in answered(
+        text.replace("a=rtcp-rsize\r\n", "").replace("a=rtcp-rsize\n", "")
+    )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.model import Codec, MediaKind
-from relay.core.slots import SlotSpec, assign
+from relay.core.slots import SPEAKING_S, SlotSpec, assign
 from relay.core.track import Track
 from tests.relay.packets import H264, OPUS, VP8, make_track
 
@@ -122,3 +122,29 @@ def test_whoever_stays_among_the_shown_stays_in_the_same_slot(
     for mid, track in first.items():
         if track in second.values():
             assert second[mid] is track
+
+
+def test_three_who_talk_at_once_do_not_swap_two_tiles() -> None:
+    tracks, sounds = tracks_of("abc"), tracks_of("abc", OPUS)
+    shown: dict[str, Track] = {}
+    for look in range(10):
+        for place, sound in enumerate(sounds):  # whose packet came last is chance
+            sound.spoke_at = look * 0.5 + 0.01 * ((place * look) % 3)
+        before, shown = shown, fill(video_slots(2), tracks + sounds, shown)
+        assert not before or shown == before
+    sounds[2].spoke_at += SPEAKING_S + 0.1
+    assert "c" in who(fill(video_slots(2), tracks + sounds, shown)).values()
+
+
+def test_sound_and_picture_of_one_participant_go_into_slots_of_one_rank() -> None:
+    slots = [SlotSpec(f"a{n}", MediaKind.AUDIO) for n in range(3)] + video_slots(3)
+    only_heard, only_seen = tracks_of("a", OPUS), tracks_of("b")
+    both = [*tracks_of("c", OPUS), *tracks_of("c")]
+    shown = fill(slots, only_heard + only_seen)
+    assert who(fill(slots, only_heard + only_seen + both, shown)) == {
+        "a0": "a", "v1": "b", "a2": "c", "v2": "c",
+    }  # fmt: skip
+    assert who(fill(slots, only_heard + both)) == {"a0": "a", "a1": "c", "v1": "c"}
+    assert (
+        who(fill(slots[:2] + slots[3:4], only_heard + both))["v0"] == "c"
+    )  # rather so than not at all

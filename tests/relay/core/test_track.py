@@ -132,3 +132,16 @@ def test_sound_without_levels_is_no_speech_and_no_error() -> None:
     track.receive(packet(1, payload=b"opus"), 1.0)
     track.receive(packet(2, payload=b"opus", extension=one_byte_extension((9, b"x"))), 1.0)
     assert track.spoke_at == float("-inf")
+
+
+def test_a_sender_is_told_what_the_path_loses_although_rtx_repairs_it() -> None:
+    """RFC 4588: RTX is a stream of its own. A browser that is told of no loss never slows down."""
+    track = make_track()
+    for sequence in (1, 2, 4, 5, 6, 7, 8, 10):
+        track.receive(packet(sequence), 0.0)
+    for sequence in (3, 9):
+        track.receive(packet(sequence), 0.1, repaired=True)
+    block = track.report_block(0.2, with_repairs=False)
+    assert (block.fraction_lost, block.lost) == (256 * 2 // 10, 2)
+    track.receive(packet(11), 0.3)
+    assert track.report_block(0.4, with_repairs=False).fraction_lost == 0

@@ -17,19 +17,12 @@ from tests.fakes.trunk_node import (
     Camera,
     TrunkNode,
     Viewer,
+    flows,
     free_udp_port,
     link,
+    offered,
 )
 from tests.fakes.waiting import eventually
-
-
-def offered(node: TrunkNode, *track_ids: str, room: str = ROOM) -> str | None:
-    known = {track.info.id for track in node.rooms.tracks(room)}
-    return None if known == set(track_ids) else f"{node.name} knows {known}, not {track_ids}"
-
-
-def flows(camera: Camera) -> str | None:
-    return None if camera.track.wanted else "nobody takes the track yet"
 
 
 async def test_a_track_crosses_only_while_it_is_wanted() -> None:

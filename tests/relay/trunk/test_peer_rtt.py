@@ -3,7 +3,9 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+
+import uvloop
 
 from relay.core.rooms import Rooms
 from relay.engines.embedded.engine import EmbeddedEngine
@@ -55,3 +57,17 @@ async def test_answers_that_nobody_asked_for_are_dropped() -> None:
     forged = b"\x01\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)
     rtts.datagram_received(forged, (HOST, 9))
     assert rtts.rtts() == []
+
+
+def test_a_peer_that_this_node_cannot_reach_does_not_end_it() -> None:
+    """uvloop, unlike asyncio, raises when an IPv4 socket is to send to an IPv6 address."""
+
+    async def ask() -> None:
+        rtts = PeerRtts("a", HOST)
+        rtts.desired([Peer("b", "eu", "x:1", Endpoint("::1", 9))])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await rtts.run()
+        assert rtts.rtts() == []
+
+    uvloop.run(ask())

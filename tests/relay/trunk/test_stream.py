@@ -77,15 +77,17 @@ def test_no_number_goes_out_for_two_packets(start: int, moves: list[int | str]) 
             assert repair is None or repair == outlet.sent[index]
 
 
-def test_numbers_and_timestamps_are_the_tracks_own_at_first() -> None:
-    stream = TrunkStream(7, 97)
-    out = stream.rewrite(packet(65_535))
-    assert out is not None
-    header = parse(out)
-    assert header is not None
-    assert (header.sequence, header.timestamp, header.ssrc, header.payload_type) == (
-        65_535, 1000, 7, 97,
-    )  # fmt: skip
+def test_the_first_number_is_far_from_a_wrap() -> None:
+    """Who misses 65535 and begins with 0 counts one wrap less than the sender, and could open nothing any more."""
+    for first in (0, 0x7FFF, 0x8000, 0xFFFF):
+        stream = TrunkStream(7, 97)
+        outs = [stream.rewrite(packet(first + step)) for step in range(1000)]
+        headers = [parse(out) for out in outs if out is not None]
+        assert [h.sequence for h in headers if h is not None] == [
+            (first & 0x7FFF) + step for step in range(1000)
+        ]
+        assert headers[0] is not None
+        assert (headers[0].timestamp, headers[0].ssrc, headers[0].payload_type) == (1000, 7, 97)
 
 
 def test_a_restarted_publisher_goes_on_without_a_jump() -> None:
