@@ -6,7 +6,6 @@ import re
 from aiohttp import ClientSession, ClientTimeout, web
 
 PORT = int(os.environ.get("PORT", "9000"))
-ID = "[A-Za-z0-9_-]{1,128}"  # without "." and "/", no id can climb out of its place in a path
 
 
 async def make_app() -> web.Application:
@@ -14,13 +13,11 @@ async def make_app() -> web.Application:
     api = ClientSession(os.environ["THALWEG_URL"], headers=key, timeout=ClientTimeout(sock_read=30))
 
     async def me(request: web.Request) -> web.Response:  # PUT joins (again), DELETE leaves
-        user = request.headers.get("X-User", "")  # yours: whom your login found, not their word
-        if not re.fullmatch(ID, user):
-            return web.Response(status=400 if user else 401)
-        asked = await request.json() if request.can_read_body else {}
-        # A client decides these three and no more; its address is the one that you saw.
+        if not re.fullmatch("[A-Za-z0-9_-]+", user := request.headers.get("X-User", "")):
+            return web.Response(status=400 if user else 401)  # X-User is whom your login found
+        asked = await request.json() if request.can_read_body else {}  # these three and no more:
         body = {k: asked[k] for k in ("session", "probes", "exclude_nodes") if k in asked}
-        url = f"/v1/rooms/{request.match_info['room']}/participants/{user}"
+        url = f"/v1/rooms/{request.match_info['room']}/participants/{user}"  # no "..", no "/"
         async with api.request(request.method, url, json=body | {"client_ip": request.remote}) as r:
             return web.Response(text=await r.text(), status=r.status, content_type=r.content_type)
 
@@ -33,9 +30,8 @@ async def make_app() -> web.Application:
                 await stream.write(chunk)
         return stream
 
-    app, room = web.Application(), f"/rooms/{{room:{ID}}}"
-    mine = [web.put(room + "/me", me), web.delete(room + "/me", me)]
-    app.add_routes([*mine, web.get(room + "/events", events)])
+    app, room = web.Application(), "/rooms/{room:[A-Za-z0-9_-]+}"
+    app.add_routes([web.route("*", room + "/me", me), web.get(room + "/events", events)])
     app.on_cleanup.append(lambda _: api.close())
     return app
 

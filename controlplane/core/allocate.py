@@ -6,13 +6,14 @@
    - "edge": `edge_weight` times the mean access round trip of such a pair, which is what repairing a loss costs;
    - "load": what a crowded node costs. It is zero on a node that already carries the room and has headroom: a room
      that stays together needs fewer links, and its node was paid for when it was opened.
-3. The smallest score wins, ties go to the smaller node id. No dice, no order of arrival: two replicas that see the same
-   decide the same.
+3. The smallest score wins; ties are broken by the room's name. No dice, no order of arrival: two replicas that see
+   the same decide the same.
 
 One decision costs O(participants of the room + nodes x nodes of the room).
 """
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -31,6 +32,7 @@ from controlplane.core.model import (
     RegionId,
     Role,
     Room,
+    RoomId,
     World,
 )
 from controlplane.core.rtt import Estimates, unknown_rtt
@@ -72,7 +74,10 @@ def allocate(
         if one.participant != join.participant and one.expires_at > now
     ]
     view = _View(join, world, estimates, others, now)
-    candidates = sorted((view.candidate(node) for node in world.nodes.values()), key=_rank)
+    candidates = sorted(
+        (view.candidate(node) for node in world.nodes.values()),
+        key=lambda candidate: _rank(candidate, join.room),
+    )
     eligible = [one for one in candidates if one.score is not None]
     if not eligible:
         return _refused(join, world, candidates, now)
@@ -147,10 +152,15 @@ def _exchange(one: Role, other: Role) -> bool:
     return Role.PUBLISHER in (one, other)
 
 
-def _rank(candidate: Candidate) -> tuple[bool, float, NodeId]:
+def _rank(candidate: Candidate, room: RoomId) -> tuple[bool, float, int, NodeId]:
     if candidate.score is None:
-        return True, candidate.rtt.rtt_ms, candidate.node
-    return False, candidate.score, candidate.node
+        return True, candidate.rtt.rtt_ms, 0, candidate.node
+    return False, candidate.score, _lot(room, candidate.node), candidate.node
+
+
+def _lot(room: RoomId, node: NodeId) -> int:
+    """Return what breaks ties: by room, or every room whose first participant is unknown began on one node."""
+    return zlib.crc32(f"{room}/{node}".encode())
 
 
 def _fallbacks(eligible: Sequence[Candidate]) -> tuple[NodeId, ...]:

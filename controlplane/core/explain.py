@@ -110,6 +110,8 @@ def _room(ranking: Ranking) -> str:
         ),
         None,
     )
+    if not others and ranking.chosen.rtt.source is RttSource.UNKNOWN:
+        return "first in the room, and all regions look alike: load decides, then the room's name"
     if not others:
         return "first in the room: the best region for this client alone"
     people = f"{here} other{'s' if here > 1 else ''}" if here else ""
@@ -118,7 +120,7 @@ def _room(ranking: Ranking) -> str:
     gap = _ms((rival.score or 0.0) - (ranking.chosen.score or 0.0))
     title = ranking.title(rival.region)
     if here:
-        return f"joining {people} here saves {gap} over {title}"
+        return f"joining {people} here costs the room {gap} less than {title}"
     why = _GAINS[_greatest_gain(ranking.chosen, rival)]
     return f"costs the room {gap} less than {title}, mostly by {why}"
 

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -14,9 +15,10 @@ from controlplane.core.model import (
     Policy,
     Role,
     Room,
+    RoomId,
     World,
 )
-from controlplane.core.rtt import Estimates
+from controlplane.core.rtt import Estimates, unknown_rtt
 from tests.core.build import (
     NOW,
     join,
@@ -84,8 +86,8 @@ def test_the_whole_room_counts_not_only_the_newcomer() -> None:
     decision = decide(join(), view, nearer_by_a_hair, others)
     assert decision.node == "eu-paris-1"
     sentences = " / ".join(decision.because)
-    assert "joining 2 others here saves" in sentences
-    assert "over Frankfurt" in sentences
+    assert "joining 2 others here costs the room" in sentences
+    assert "less than Frankfurt" in sentences
     assert "Frankfurt is nearer (14 ms) but costs the room" in sentences
     assert "eu-paris-1 already carries the room" in sentences
 
@@ -268,9 +270,21 @@ def test_a_refusal_of_a_large_fleet_stays_short() -> None:
 def test_fallbacks_are_the_best_others_in_other_regions_first() -> None:
     view = with_node(one_node_each(), node("eu-frankfurt-2", "eu-frankfurt"))
     assert decide(join(), view).fallbacks == ("eu-paris-1", "us-virginia-1")
-    alone = world([node(f"fra-{i}", "eu-frankfurt") for i in range(4)])
+    loads = {"fra-0": 0.1, "fra-1": 0.3, "fra-2": 0.5, "fra-3": 0.7}
+    alone = world([node(id_, "eu-frankfurt", load=load) for id_, load in loads.items()])
     assert decide(join(), alone).fallbacks == ("fra-1", "fra-2")
     assert decide(join(), world([node("fra-1", "eu-frankfurt")])).fallbacks == ()
+
+
+def test_rooms_of_unknown_people_spread_over_equal_nodes() -> None:
+    view = one_node_each()
+    nowhere = Estimates({region: unknown_rtt() for region in topology().regions})
+    chosen = Counter(
+        decide(replace(join(), room=RoomId(f"room-{i}")), view, nowhere).node for i in range(600)
+    )
+    assert len(chosen) == len(view.nodes)
+    assert max(chosen.values()) < 2 * 600 / len(view.nodes)
+    assert "all regions look alike" in decide(join(), view, nowhere).because[1]
 
 
 def test_people_whose_lease_is_over_do_not_pull() -> None:
