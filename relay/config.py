@@ -213,7 +213,8 @@ def _check_url(url: str, http: Address) -> None:
             raise ValueError(f"--http is {http}: name the URL by which clients reach it")
         return
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+    rest = parts.path.rstrip("/") or parts.query or parts.fragment  # sessions are at /sessions/…
+    if parts.scheme not in ("http", "https") or not parts.netloc or rest:
         raise ValueError(f"{url!r} is not a base URL such as https://fra1.example.net")
 
 

@@ -101,6 +101,14 @@ class RoomDemand:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomSpeakers:
+    """The ids of the tracks in which somebody spoke just now."""
+
+    room: str
+    tracks: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """A question for a sign of life."""
 
@@ -114,7 +122,7 @@ class Pong:
     nonce: int
 
 
-Message = RoomOffers | RoomDemand | Ping | Pong
+Message = RoomOffers | RoomDemand | RoomSpeakers | Ping | Pong
 
 
 @dataclass(frozen=True, slots=True)

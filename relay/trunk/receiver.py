@@ -19,7 +19,7 @@ from relay.core.reception import Reception, SenderTimeline
 from relay.core.rooms import Rooms
 from relay.core.rtp import parse, remap_extensions
 from relay.core.track import Track
-from relay.trunk.model import Message, Offer, RoomDemand, RoomOffers
+from relay.trunk.model import Message, Offer, RoomDemand, RoomOffers, RoomSpeakers
 from relay.trunk.udp import Carrier, TrunkCounters
 
 GRACE_S = 4.0
@@ -136,6 +136,13 @@ class TrunkReceiver:
         if message.room in self._linked:
             self._replace(message.room, message.offers)
             self._demand(message.room)
+
+    def speaking(self, message: RoomSpeakers, now: float) -> None:
+        """Note who speaks there: of tracks that nobody here wants, no packet tells."""
+        for track_id in message.tracks:
+            incoming = self._tracks.get(message.room, {}).get(track_id)
+            if incoming is not None:
+                incoming.track.spoke_at = now
 
     def room_changed(self, room: str) -> None:
         """Take a place in the room again that became free."""

@@ -16,7 +16,15 @@ from relay.core.budget import TokenBucket
 from relay.core.model import EXTENSION_IDS, MediaKind
 from relay.core.rooms import Rooms
 from relay.core.track import Track
-from relay.trunk.model import LinkStatus, Message, Offer, RoomDemand, RoomOffers, TrunkState
+from relay.trunk.model import (
+    LinkStatus,
+    Message,
+    Offer,
+    RoomDemand,
+    RoomOffers,
+    RoomSpeakers,
+    TrunkState,
+)
 from relay.trunk.stream import TrunkStream
 from relay.trunk.udp import Carrier, TrunkCounters
 
@@ -28,6 +36,9 @@ REPAIRS_PER_S = 1000.0
 
 REPAIR_BURST = 500
 """As many as one NACK can name."""
+
+SPEAKING_S = 1.0
+"""How long ago somebody may have been heard to count as speaking: the rhythm in which it is told."""
 
 
 @dataclass(slots=True)
@@ -213,6 +224,17 @@ class TrunkSender:
         """Send the sender reports of what flows."""
         for outgoing in self._by_ssrc.values():
             outgoing.report(ntp_now_s, self._node)
+
+    def tell_speakers(self, now: float) -> None:
+        """Say in which tracks somebody was heard since the last time; silence is not worth a message."""
+        for room, known in self._tracks.items():
+            speaking = frozenset(
+                track_id
+                for track_id, outgoing in known.items()
+                if now - outgoing.track.spoke_at < SPEAKING_S
+            )
+            if speaking:
+                self._say(RoomSpeakers(room, speaking))
 
     # --- what others ask -------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from relay.trunk.model import (
     Pong,
     RoomDemand,
     RoomOffers,
+    RoomSpeakers,
     TrunkError,
     TrunkState,
 )
@@ -55,7 +56,7 @@ MAX_RTT_S = 5.0
 class Outbox:
     """Messages to the far end that wait to be sent.
 
-    A newer one takes the place of one about the same thing: there are never more than two for each room, and two
+    A newer one takes the place of one about the same thing: there are never more than three for each room, and two
     signs of life.
     """
 
@@ -65,7 +66,7 @@ class Outbox:
 
     def put(self, message: Message) -> None:
         """Send this, soon."""
-        room = message.room if isinstance(message, RoomOffers | RoomDemand) else ""
+        room = message.room if isinstance(message, RoomOffers | RoomDemand | RoomSpeakers) else ""
         key = (type(message), room)
         self._waiting.pop(key, None)
         self._waiting[key] = message
@@ -243,6 +244,8 @@ class Trunk:
                 self.receiver.offered(message)
             case RoomDemand():
                 self.sender.demanded(message, now)
+            case RoomSpeakers():
+                self.receiver.speaking(message, now)
             case Ping(nonce):
                 session.outbox.put(Pong(nonce))
             case Pong(nonce):
@@ -277,7 +280,8 @@ class Trunk:
         self.receiver.tick(now, DEFAULT_RTT_S if rtt is None else rtt)
 
     def report(self, now: float) -> None:
-        """Send sender and receiver reports."""
+        """Send sender and receiver reports, and say who speaks."""
+        self.sender.tell_speakers(now)
         self.sender.report(ntp())
         self.receiver.report(now)
 

@@ -16,6 +16,7 @@ from relay.trunk.model import (
     Pong,
     RoomDemand,
     RoomOffers,
+    RoomSpeakers,
 )
 from relay.trunk.udp import KEY_BYTES
 
@@ -92,6 +93,10 @@ def to_wire(message: Message) -> trunk_pb2.TrunkMessage:
             return trunk_pb2.TrunkMessage(
                 demand=trunk_pb2.RoomDemand(room=room, tracks=sorted(wanted))
             )
+        case RoomSpeakers(room, speaking):
+            return trunk_pb2.TrunkMessage(
+                speakers=trunk_pb2.RoomSpeakers(room=room, tracks=sorted(speaking))
+            )
         case Ping(nonce):
             return trunk_pb2.TrunkMessage(ping=trunk_pb2.Ping(nonce=nonce))
         case Pong(nonce):
@@ -115,6 +120,10 @@ def from_wire(message: trunk_pb2.TrunkMessage, sender: str) -> Message | None:
         wanted = frozenset(message.demand.tracks)
         _check(len(message.demand.tracks), "id", wanted)
         return RoomDemand(room_id(message.demand.room), wanted)
+    if kind == "speakers":
+        speaking = frozenset(message.speakers.tracks)
+        _check(len(message.speakers.tracks), "id", speaking)
+        return RoomSpeakers(room_id(message.speakers.room), speaking)
     if kind == "ping":
         return Ping(message.ping.nonce)
     if kind == "pong":

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from thalweg.v1 import common_pb2 as thalweg_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16thalweg/v1/trunk.proto\x12\nthalweg.v1\x1a\x17thalweg/v1/common.proto\"\x1f\n\x07SrtpKey\x12\x14\n\x0ckey_and_salt\x18\x01 \x01(\x0c\"\x92\x01\n\x0bOpenRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07to_node\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12)\n\x08\x65ndpoint\x18\x04 \x01(\x0b\x32\x17.thalweg.v1.UdpEndpoint\x12%\n\x08send_key\x18\x05 \x01(\x0b\x32\x13.thalweg.v1.SrtpKey\"o\n\x0cOpenResponse\x12\r\n\x05trunk\x18\x01 \x01(\t\x12)\n\x08\x65ndpoint\x18\x02 \x01(\x0b\x32\x17.thalweg.v1.UdpEndpoint\x12%\n\x08send_key\x18\x03 \x01(\x0b\x32\x13.thalweg.v1.SrtpKey\"I\n\rSignalRequest\x12\r\n\x05trunk\x18\x01 \x01(\t\x12)\n\x07message\x18\x02 \x01(\x0b\x32\x18.thalweg.v1.TrunkMessage\";\n\x0eSignalResponse\x12)\n\x07message\x18\x01 \x01(\x0b\x32\x18.thalweg.v1.TrunkMessage\"\xae\x01\n\x0cTrunkMessage\x12(\n\x06tracks\x18\x01 \x01(\x0b\x32\x16.thalweg.v1.RoomTracksH\x00\x12(\n\x06\x64\x65mand\x18\x02 \x01(\x0b\x32\x16.thalweg.v1.RoomDemandH\x00\x12 \n\x04ping\x18\x03 \x01(\x0b\x32\x10.thalweg.v1.PingH\x00\x12 \n\x04pong\x18\x04 \x01(\x0b\x32\x10.thalweg.v1.PongH\x00\x42\x06\n\x04\x62ody\"D\n\nRoomTracks\x12\x0c\n\x04room\x18\x01 \x01(\t\x12(\n\x06tracks\x18\x02 \x03(\x0b\x32\x18.thalweg.v1.OfferedTrack\"\xd8\x01\n\x0cOfferedTrack\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12#\n\x04kind\x18\x03 \x01(\x0e\x32\x15.thalweg.v1.MediaKind\x12 \n\x05\x63odec\x18\x04 \x01(\x0b\x32\x11.thalweg.v1.Codec\x12\x0c\n\x04ssrc\x18\x05 \x01(\r\x12\x0c\n\x04hops\x18\x06 \x01(\r\x12\x13\n\x0borigin_node\x18\x07 \x01(\t\x12/\n\nextensions\x18\x08 \x03(\x0b\x32\x1b.thalweg.v1.HeaderExtension\"*\n\x0fHeaderExtension\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0b\n\x03uri\x18\x02 \x01(\t\"*\n\nRoomDemand\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0e\n\x06tracks\x18\x02 \x03(\t\"\x15\n\x04Ping\x12\r\n\x05nonce\x18\x01 \x01(\x04\"\x15\n\x04Pong\x12\r\n\x05nonce\x18\x01 \x01(\x04\x32\x8e\x01\n\x0cTrunkService\x12\x39\n\x04Open\x12\x17.thalweg.v1.OpenRequest\x1a\x18.thalweg.v1.OpenResponse\x12\x43\n\x06Signal\x12\x19.thalweg.v1.SignalRequest\x1a\x1a.thalweg.v1.SignalResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16thalweg/v1/trunk.proto\x12\nthalweg.v1\x1a\x17thalweg/v1/common.proto\"\x1f\n\x07SrtpKey\x12\x14\n\x0ckey_and_salt\x18\x01 \x01(\x0c\"\x92\x01\n\x0bOpenRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07to_node\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12)\n\x08\x65ndpoint\x18\x04 \x01(\x0b\x32\x17.thalweg.v1.UdpEndpoint\x12%\n\x08send_key\x18\x05 \x01(\x0b\x32\x13.thalweg.v1.SrtpKey\"o\n\x0cOpenResponse\x12\r\n\x05trunk\x18\x01 \x01(\t\x12)\n\x08\x65ndpoint\x18\x02 \x01(\x0b\x32\x17.thalweg.v1.UdpEndpoint\x12%\n\x08send_key\x18\x03 \x01(\x0b\x32\x13.thalweg.v1.SrtpKey\"I\n\rSignalRequest\x12\r\n\x05trunk\x18\x01 \x01(\t\x12)\n\x07message\x18\x02 \x01(\x0b\x32\x18.thalweg.v1.TrunkMessage\";\n\x0eSignalResponse\x12)\n\x07message\x18\x01 \x01(\x0b\x32\x18.thalweg.v1.TrunkMessage\"\xdc\x01\n\x0cTrunkMessage\x12(\n\x06tracks\x18\x01 \x01(\x0b\x32\x16.thalweg.v1.RoomTracksH\x00\x12(\n\x06\x64\x65mand\x18\x02 \x01(\x0b\x32\x16.thalweg.v1.RoomDemandH\x00\x12 \n\x04ping\x18\x03 \x01(\x0b\x32\x10.thalweg.v1.PingH\x00\x12 \n\x04pong\x18\x04 \x01(\x0b\x32\x10.thalweg.v1.PongH\x00\x12,\n\x08speakers\x18\x05 \x01(\x0b\x32\x18.thalweg.v1.RoomSpeakersH\x00\x42\x06\n\x04\x62ody\"D\n\nRoomTracks\x12\x0c\n\x04room\x18\x01 \x01(\t\x12(\n\x06tracks\x18\x02 \x03(\x0b\x32\x18.thalweg.v1.OfferedTrack\"\xd8\x01\n\x0cOfferedTrack\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12#\n\x04kind\x18\x03 \x01(\x0e\x32\x15.thalweg.v1.MediaKind\x12 \n\x05\x63odec\x18\x04 \x01(\x0b\x32\x11.thalweg.v1.Codec\x12\x0c\n\x04ssrc\x18\x05 \x01(\r\x12\x0c\n\x04hops\x18\x06 \x01(\r\x12\x13\n\x0borigin_node\x18\x07 \x01(\t\x12/\n\nextensions\x18\x08 \x03(\x0b\x32\x1b.thalweg.v1.HeaderExtension\"*\n\x0fHeaderExtension\x12\n\n\x02id\x18\x01 \x01(\r\x12\x0b\n\x03uri\x18\x02 \x01(\t\"*\n\nRoomDemand\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0e\n\x06tracks\x18\x02 \x03(\t\",\n\x0cRoomSpeakers\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0e\n\x06tracks\x18\x02 \x03(\t\"\x15\n\x04Ping\x12\r\n\x05nonce\x18\x01 \x01(\x04\"\x15\n\x04Pong\x12\r\n\x05nonce\x18\x01 \x01(\x04\x32\x8e\x01\n\x0cTrunkService\x12\x39\n\x04Open\x12\x17.thalweg.v1.OpenRequest\x1a\x18.thalweg.v1.OpenResponse\x12\x43\n\x06Signal\x12\x19.thalweg.v1.SignalRequest\x1a\x1a.thalweg.v1.SignalResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,19 +43,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIGNALRESPONSE']._serialized_start=433
   _globals['_SIGNALRESPONSE']._serialized_end=492
   _globals['_TRUNKMESSAGE']._serialized_start=495
-  _globals['_TRUNKMESSAGE']._serialized_end=669
-  _globals['_ROOMTRACKS']._serialized_start=671
-  _globals['_ROOMTRACKS']._serialized_end=739
-  _globals['_OFFEREDTRACK']._serialized_start=742
-  _globals['_OFFEREDTRACK']._serialized_end=958
-  _globals['_HEADEREXTENSION']._serialized_start=960
-  _globals['_HEADEREXTENSION']._serialized_end=1002
-  _globals['_ROOMDEMAND']._serialized_start=1004
-  _globals['_ROOMDEMAND']._serialized_end=1046
-  _globals['_PING']._serialized_start=1048
-  _globals['_PING']._serialized_end=1069
-  _globals['_PONG']._serialized_start=1071
-  _globals['_PONG']._serialized_end=1092
-  _globals['_TRUNKSERVICE']._serialized_start=1095
-  _globals['_TRUNKSERVICE']._serialized_end=1237
+  _globals['_TRUNKMESSAGE']._serialized_end=715
+  _globals['_ROOMTRACKS']._serialized_start=717
+  _globals['_ROOMTRACKS']._serialized_end=785
+  _globals['_OFFEREDTRACK']._serialized_start=788
+  _globals['_OFFEREDTRACK']._serialized_end=1004
+  _globals['_HEADEREXTENSION']._serialized_start=1006
+  _globals['_HEADEREXTENSION']._serialized_end=1048
+  _globals['_ROOMDEMAND']._serialized_start=1050
+  _globals['_ROOMDEMAND']._serialized_end=1092
+  _globals['_ROOMSPEAKERS']._serialized_start=1094
+  _globals['_ROOMSPEAKERS']._serialized_end=1138
+  _globals['_PING']._serialized_start=1140
+  _globals['_PING']._serialized_end=1161
+  _globals['_PONG']._serialized_start=1163
+  _globals['_PONG']._serialized_end=1184
+  _globals['_TRUNKSERVICE']._serialized_start=1187
+  _globals['_TRUNKSERVICE']._serialized_end=1329
 # @@protoc_insertion_point(module_scope)

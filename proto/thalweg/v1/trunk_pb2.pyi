@@ -179,6 +179,7 @@ class TrunkMessage(_message.Message):
     DEMAND_FIELD_NUMBER: _builtins.int
     PING_FIELD_NUMBER: _builtins.int
     PONG_FIELD_NUMBER: _builtins.int
+    SPEAKERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tracks(self) -> Global___RoomTracks:
         """The tracks of a room that the sender can send."""
@@ -195,6 +196,10 @@ class TrunkMessage(_message.Message):
     def pong(self) -> Global___Pong:
         """Answer to a ping."""
 
+    @_builtins.property
+    def speakers(self) -> Global___RoomSpeakers:
+        """Who speaks in a room, of those that the sender can send."""
+
     def __init__(
         self,
         *,
@@ -202,12 +207,13 @@ class TrunkMessage(_message.Message):
         demand: Global___RoomDemand | None = ...,
         ping: Global___Ping | None = ...,
         pong: Global___Pong | None = ...,
+        speakers: Global___RoomSpeakers | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "demand", b"demand", "ping", b"ping", "pong", b"pong", "tracks", b"tracks"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "demand", b"demand", "ping", b"ping", "pong", b"pong", "speakers", b"speakers", "tracks", b"tracks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "demand", b"demand", "ping", b"ping", "pong", b"pong", "tracks", b"tracks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "demand", b"demand", "ping", b"ping", "pong", b"pong", "speakers", b"speakers", "tracks", b"tracks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["tracks", "demand", "ping", "pong"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["tracks", "demand", "ping", "pong", "speakers"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -348,6 +354,36 @@ class RoomDemand(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RoomDemand: _TypeAlias = RoomDemand  # noqa: Y015
+
+@_typing.final
+class RoomSpeakers(_message.Message):
+    """Who speaks. Said once a second while somebody does: the far end has to know of a speaker whose packets it does not
+    receive, or it could never choose to.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOM_FIELD_NUMBER: _builtins.int
+    TRACKS_FIELD_NUMBER: _builtins.int
+    room: _builtins.str
+    """Room id."""
+    @_builtins.property
+    def tracks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the tracks of sound in which somebody was heard during the last second."""
+
+    def __init__(
+        self,
+        *,
+        room: _builtins.str = ...,
+        tracks: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room", "tracks", b"tracks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoomSpeakers: _TypeAlias = RoomSpeakers  # noqa: Y015
 
 @_typing.final
 class Ping(_message.Message):

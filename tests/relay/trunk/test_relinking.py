@@ -2,6 +2,8 @@
 
 import asyncio
 
+from relay.core.model import MediaKind
+from relay.transport.clock import monotonic
 from relay.trunk.model import Link
 from tests.fakes.trunk_node import ROOM, Camera, TrunkNode, Viewer, flows, link, offered
 from tests.fakes.waiting import eventually
@@ -32,6 +34,20 @@ async def test_a_link_that_only_one_end_saw_go_and_come_flows_on_after_a_wrap() 
         camera.send(keyframe=True)
         await eventually(lambda: None if again.packets else "no packets")
         assert b.manager.socket.counters.forged == 0
+
+
+async def test_the_far_end_hears_of_speakers_that_it_does_not_receive() -> None:
+    async with TrunkNode("a").running() as a, TrunkNode("b").running() as b:
+        speaker = Camera(a, "ana-audio", kind=MediaKind.AUDIO)
+        silent = Camera(a, "ben-audio", kind=MediaKind.AUDIO)
+        link(a, b, ROOM)
+        await eventually(lambda: offered(b, "ana-audio", "ben-audio"))
+        speaker.track.spoke_at = monotonic()
+        heard = b.remote("ana-audio")
+        await eventually(lambda: None if heard.spoke_at > 0 else "nobody speaks", timeout=3)
+        assert not speaker.track.wanted
+        assert not silent.track.wanted
+        assert b.remote("ben-audio").spoke_at < 0
 
 
 async def test_rooms_that_are_over_leave_nothing_behind() -> None:

@@ -1,0 +1,82 @@
+"""What `thalweg-relay` refuses, and what it says."""
+
+from pathlib import Path
+
+import pytest
+
+from relay.config import Address, Settings, SettingsError, load_settings, parse_address
+from tests.fakes.trunk_node import REGION, node_tls
+
+GOOD = {
+    "--node": "n1",
+    "--region": REGION,
+    "--http": "127.0.0.1:8080",
+    "--media": "127.0.0.1:3478",
+    "--trunk-grpc": "127.0.0.1:8444",
+    "--trunk-udp": "127.0.0.1:3479",
+    "--control-plane": "127.0.0.1:8443",
+}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    tls = node_tls("n1")
+    for name, content in (("ca.pem", tls.ca), ("cert.pem", tls.cert), ("key.pem", tls.key)):
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+def load(files: Path, **changes: str) -> Settings:
+    """Load good settings, but for the changes: `capacity="1"` is --capacity 1."""
+    given = GOOD | {"--tls-dir": str(files), "--state-dir": str(files)}
+    given |= {"--" + name.replace("_", "-"): value for name, value in changes.items()}
+    return load_settings([word for pair in given.items() for word in pair])
+
+
+def test_good_settings_advertise_what_is_bound(files: Path) -> None:
+    settings = load(files)
+    assert settings.media_advertise == settings.media == Address("127.0.0.1", 3478)
+    assert settings.trunk_advertise == settings.trunk_udp
+    assert settings.public_url == ""
+
+
+def test_a_node_behind_nat_names_its_public_addresses(files: Path) -> None:
+    settings = load(
+        files, media="0.0.0.0:3478", media_advertise="203.0.113.10:3478", public_url="https://fra1.example.net/"
+    )  # fmt: skip
+    assert settings.media_advertise == Address("203.0.113.10", 3478)
+    assert settings.public_url == "https://fra1.example.net"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"media": "nowhere"}, "--media: 'nowhere' is not HOST:PORT"),
+        ({"media": "0.0.0.0:3478"}, "--media-advertise: 0.0.0.0:3478 is every address"),
+        ({"media_advertise": "fra1.example.net:3478"}, "--media-advertise"),
+        ({"trunk_advertise": "0.0.0.0:1"}, "--trunk-advertise"),
+        ({"http": "0.0.0.0:8080"}, "--public-url: --http is 0.0.0.0:8080"),
+        ({"public_url": "ftp://fra1"}, "--public-url: 'ftp://fra1' is not a base URL"),
+        ({"public_url": "https://fra1.example.net/edge"}, "is not a base URL"),
+        ({"capacity": "0"}, "--capacity"),
+        ({"node": "N 1"}, "--node: 'N 1' is not"),
+        ({"node": "n2"}, "names node n1 of eu-frankfurt, not node n2"),
+        ({"tls_dir": "/nonexistent"}, "--tls-dir: cannot read"),
+        ({"control_plane": "host:99999"}, "--control-plane"),
+    ],
+)
+def test_a_mistake_is_named(files: Path, changes: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(files, **changes)
+    assert words in str(refused.value)
+
+
+def test_all_mistakes_are_named_at_once(files: Path) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(files, media="x", capacity="-1", public_url="x")
+    assert len(refused.value.problems) == 3
+
+
+def test_ipv6_addresses_stand_in_brackets() -> None:
+    assert parse_address("[::1]:80") == Address("::1", 80)
+    assert str(Address("::1", 80)) == "[::1]:80"
