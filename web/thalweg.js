@@ -382,7 +382,10 @@ export class Call extends EventTarget {
     if (this.assignment) this.#repair(reason);
   }
 
-  /** Hang up. Telling the signalling server that the participant left is the app's part. */
+  /**
+   * Hang up. Telling the signalling server that the participant left is the app's part. In a "pagehide" listener it
+   * needs no await: the requests that end the sessions are on their way, with keepalive, before it returns.
+   */
   async leave() {
     if (this.state === "closed") return;
     this.#setState("closed", "left");

@@ -261,6 +261,7 @@ def _excluded(body: Mapping[str, Any]) -> list[str]:
 def _away(error: Exception) -> UnavailableError:
     return UnavailableError(
         "control-plane-away",
-        f"the control plane does not answer: {type(error).__name__}",
+        "the control plane does not answer"
+        + (" in time" if isinstance(error, TimeoutError) else ""),
         "look at the terminal where `thalweg up` runs",
     )

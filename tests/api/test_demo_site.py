@@ -217,7 +217,9 @@ async def test_a_dead_control_plane_is_a_problem_with_a_code() -> None:
         for path in ("/signal/nodes", "/signal/events?room=r"):
             async with http.get(path) as answer:
                 assert answer.status == 503
-                assert (await read_json(answer))["code"] == "control-plane-away"
+                problem = await read_json(answer)
+                assert problem["code"] == "control-plane-away"
+                assert problem["detail"] == "the control plane does not answer", "no class names"
 
 
 async def test_decisions_nodes_and_probe_plans_pass_through(http: aiohttp.ClientSession) -> None:

@@ -26,6 +26,9 @@ CALL_WITHIN_S = 40
 AGAIN_WITHIN_S = 20
 """It takes about two seconds; a machine that also draws two browsers in software is given more."""
 
+GONE_WITHIN_S = 10
+"""Far less than an edge takes to notice by itself that a client is silent (RFC 7675: 30 s)."""
+
 
 @pytest.fixture
 def doomed() -> Iterator[Up]:
@@ -89,3 +92,24 @@ async def why_not_moved(page: Page, old_node: str) -> str | None:
     now = await state(page)
     moved = now["state"] == "connected" and now["node"] != old_node
     return None if moved else f"still {now['state']} at {now['node']}"
+
+
+async def test_a_closed_tab_is_gone_at_once_without_a_control_plane(
+    doomed: Up, browser: Browser
+) -> None:
+    ana = await joined(browser, doomed, "ana", "eu-frankfurt")
+    ben = await joined(browser, doomed, "ben", "us-virginia")
+    await eventually(lambda: why_not_beyond(ana, "ben", 0), timeout=CALL_WITHIN_S)
+    await eventually(lambda: why_not_beyond(ben, "ana", 0), timeout=CALL_WITHIN_S)
+    control_plane = doomed.pids["controlplane"]
+    os.kill(control_plane, signal.SIGSTOP)
+    try:
+        await ben.goto("about:blank")
+        await eventually(lambda: why_still_seen(ana, "ben"), timeout=GONE_WITHIN_S)
+    finally:
+        os.kill(control_plane, signal.SIGCONT)
+
+
+async def why_still_seen(page: Page, participant: str) -> str | None:
+    seen = await page.locator("#tiles .tile", has_text=participant).count()
+    return f"{seen} tiles of {participant}" if seen else None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Route, async_playwright
 
 from controlplane.cli.demo_site import DemoSite
 from tests.conftest import require
@@ -14,6 +14,11 @@ from tests.fakes.control_plane import API_KEY, FakeControlPlane, fake_nodes
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 TOPOLOGY = Path(__file__).parents[2] / "regions" / "demo.yaml"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+NAMES_AND_LABELS = """() => {
+  const boxes = (selector) => [...document.querySelectorAll(selector)]
+    .map((element) => element.getBoundingClientRect().toJSON()).filter(({ width }) => width > 0);
+  return { map: boxes("#map")[0], names: boxes("#map .person .name"), labels: boxes("#map .label rect") };
+}"""
 FRANKFURT, VIRGINIA, SINGAPORE = "eu-frankfurt", "us-virginia", "ap-singapore"
 
 
@@ -54,14 +59,16 @@ async def open_page(browser: Browser, url: str, width: int = 1280) -> tuple[Page
     return page, troubles
 
 
-def sit(control_plane: FakeControlPlane, participant: str, region: str) -> None:
+def sit(
+    control_plane: FakeControlPlane, participant: str, region: str, *, live: bool = True
+) -> None:
     control_plane.rooms.setdefault("demo", {})[participant] = {
         "participant": participant,
         "role": "publisher",
         "node": f"{region}-1",
         "region": region,
         "epoch": 1,
-        "live": True,
+        "live": live,
         "rtt_ms": 5.0,
         "rtt_source": "probe",
         "assigned_at": 0.0,
@@ -144,3 +151,90 @@ async def test_nothing_sticks_out_of_a_narrow_window(
     await page.locator(".label").wait_for()
     assert await page.evaluate("document.documentElement.scrollWidth") <= 400
     assert troubles == []
+
+
+async def test_an_empty_seat_is_drawn_hollow_and_not_counted(
+    control_plane: FakeControlPlane, site: DemoSite, browser: Browser
+) -> None:
+    sit(control_plane, "ana", FRANKFURT, live=False)
+    sit(control_plane, "Bo", VIRGINIA)
+    page, troubles = await open_page(browser, site.url)
+    await page.get_by_text("1 person in this room already").wait_for()
+    assert await page.locator("#map .person").count() == 2
+    hollow = await page.locator("#map .person.absent").text_content()
+    assert hollow == "Aana · not connected"
+    label = await page.locator("#map svg").get_attribute("aria-label")
+    assert label is not None
+    assert label.startswith("1 participant on")
+    # ana is Ana's name already.
+    await page.wait_for_function("document.querySelector('#name').value === 'Cleo'")
+    assert troubles == []
+
+
+async def test_a_control_plane_that_goes_is_told_and_comes_back(
+    control_plane: FakeControlPlane, site: DemoSite, browser: Browser
+) -> None:
+    sit(control_plane, "Ana", FRANKFURT)
+    sit(control_plane, "Bo", VIRGINIA)
+    control_plane.links = [link(FRANKFURT, VIRGINIA, 90), link(VIRGINIA, FRANKFURT, 90)]
+    page, _ = await open_page(browser, site.url)
+    await page.locator("#map .edge.serving").first.wait_for()
+    refused: list[str] = []
+
+    async def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        problem = {"code": "control-plane-away", "detail": "the control plane does not answer"}
+        await route.fulfill(status=503, json=problem)
+
+    await page.route("**/signal/**", refuse)
+    guide = page.locator("#guide")
+    await guide.filter(has_text="The control plane does not answer: this picture is of").wait_for()
+    assert "The call goes on" not in await guide.inner_text(), "this tab is in no call"
+    await page.locator("#map svg.stale").wait_for()
+    assert await page.locator("#map .edge.serving").count() == 0
+    names = await page.locator("#map .flow").evaluate_all(
+        "flows => flows.map((flow) => getComputedStyle(flow).animationName)"
+    )
+    assert set(names) == {"none"}
+    await page.wait_for_timeout(6000)
+    looks = [url for url in refused if url.endswith("/signal/nodes")]
+    assert len(looks) <= 4, "it backs off"
+    await page.unroute("**/signal/**")
+    await page.locator("#map .edge.serving").first.wait_for(timeout=10_000)
+    await page.locator("#map svg:not(.stale)").wait_for()
+
+
+async def test_a_fresh_page_without_a_control_plane_says_so(browser: Browser) -> None:
+    async with DemoSite("http://127.0.0.1:1", API_KEY, TOPOLOGY) as site:
+        page, _ = await open_page(browser, site.url)
+        await page.locator("#guide").filter(has_text="The control plane does not answer").wait_for()
+        assert await page.locator("#map .edge.unknown").count() == 3
+        await page.get_by_role("button", name="Join the room").click()
+        await page.get_by_role("alert").filter(has_text="does not answer").wait_for()
+        text = await page.locator("body").inner_text()
+    assert "Error" not in text
+
+
+async def test_no_name_on_the_map_is_cut_off_or_covered(
+    control_plane: FakeControlPlane, site: DemoSite, browser: Browser
+) -> None:
+    for name, region in (("Anastasia", FRANKFURT), ("Bo", VIRGINIA), ("Cleo", SINGAPORE)):
+        sit(control_plane, name, region)
+    control_plane.links = [link(FRANKFURT, VIRGINIA, 90), link(VIRGINIA, FRANKFURT, 90)]
+    page, _ = await open_page(browser, site.url)
+    await page.locator(".label").wait_for()
+    for width in (1280, 700):
+        await page.set_viewport_size({"width": width, "height": 800})
+        await page.wait_for_timeout(300)
+        found = await page.evaluate(NAMES_AND_LABELS)
+        for box in found["names"]:
+            assert box["left"] >= found["map"]["left"], width
+            assert box["right"] <= found["map"]["right"], width
+            for other in found["labels"]:
+                apart = (
+                    box["right"] <= other["left"]
+                    or other["right"] <= box["left"]
+                    or box["bottom"] <= other["top"]
+                    or other["bottom"] <= box["top"]
+                )
+                assert apart, (width, box, other)

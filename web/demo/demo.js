@@ -6,16 +6,17 @@
 
 import { Call, probe } from "/thalweg.js";
 import { byId, count, html, hueOf, ms, set } from "./dom.js";
+import { Log } from "./log.js";
 import { WorldMap } from "./map.js";
 import { openMedia } from "./media.js";
 import { getDecision, getProbePlan, getRoom, getWorld, joinFrom, leave, RoomFeed } from "./signalling.js";
 import { FrameCounter } from "./stats.js";
 import { guide, lineFor, linkLines } from "./story.js";
+import { drawTables } from "./tables.js";
 import { drawTiles } from "./tiles.js";
 import { drawDecision } from "./why.js";
 
 const NAMES = ["Ana", "Bo", "Cleo", "Dev", "Eli", "Fay", "Gus", "Hana"];
-const MAX_LOG_LINES = 60;
 const VIDEO_BITRATE = 500_000;
 /** Others that can be seen and heard at once. */
 const SLOTS = { audio: 6, video: 6 };
@@ -35,6 +36,11 @@ const state = {
   sound: false,
   whose: null,
   decisionKey: null,
+  /** When the control plane last answered; what is shown is as old. */
+  seenAt: null,
+  away: false,
+  /** Edges that this tab lost since then: while the control plane is away, nobody else would say so. */
+  unreachable: new Set(),
 };
 /** For tests: what a user could read off the page. */
 window.thalwegDemo = { joined: false, state: "new", participant: null, room: null, node: null, region: null, tiles: [], error: null };
@@ -43,6 +49,7 @@ const titleOf = (region) => state.world.regions.find(({ id }) => id === region)?
 const regionOf = (node) => state.nodes.find(({ id }) => id === node)?.region ?? node;
 const chosen = (name) => document.querySelector(`input[name=${name}]:checked`)?.value;
 const map = new WorldMap(byId("map"));
+const log = new Log(byId("log"));
 
 await begin();
 
@@ -56,18 +63,22 @@ async function begin() {
   byId("access").textContent = state.world.access_rtt_ms;
   drawPlaces(parameters.get("place") ?? state.world.regions[0].id);
   byId("room").value = parameters.get("room") ?? "demo";
+  redraw();
+  drawDecision("", null, titleOf, []);
+  follow(byId("room").value); // Before anything else is asked: a control plane that hangs is to be told soon.
   const media = document.querySelector(`input[name=media][value="${parameters.get("media") === "camera" ? "camera" : "test"}"]`);
   media.checked = true;
-  byId("name").value = parameters.get("name") ?? (await freeName());
   byId("join-form").addEventListener("submit", onSubmit);
   byId("room").addEventListener("change", () => follow(byId("room").value));
   byId("places").addEventListener("change", redraw);
   byId("leave").addEventListener("click", hangUp);
   byId("sound").addEventListener("click", toggleSound);
-  addEventListener("pagehide", () => state.call && leave(state.me.room, state.me.participant));
-  follow(byId("room").value);
+  addEventListener("pagehide", onPageHide);
+  addEventListener("pageshow", ({ persisted }) => persisted && location.reload()); // Its call has ended.
   setInterval(countFrames, 1000);
   measure();
+  byId("name").value = parameters.get("name") ?? "";
+  byId("name").value ||= await freeName();
   if (parameters.get("autojoin") === "1") byId("join-form").requestSubmit();
 }
 
@@ -78,7 +89,7 @@ function drawPlaces(selected) {
       const far = links.filter(({ between, rtt_ms }) => between.includes(id) && rtt_ms !== null).map(({ rtt_ms }) => rtt_ms + access);
       const input = html("input", { type: "radio", name: "place", value: id });
       input.checked = id === selected;
-      const reach = far.length ? `next: ${Math.min(...far)} ms` : "";
+      const reach = `${access} ms to its edge` + (far.length ? `, ${Math.min(...far)} to the next` : "");
       return html("label", { class: "choice" }, input, html("span", {}, html("b", {}, title), html("small", {}, reach)));
     }),
   );
@@ -87,8 +98,8 @@ function drawPlaces(selected) {
 
 async function freeName() {
   const { participants } = await getRoom(byId("room").value).catch(() => ({ participants: [] }));
-  const taken = new Set(participants.map(({ participant }) => participant));
-  return NAMES.find((name) => !taken.has(name)) ?? `Guest-${Math.floor(Math.random() * 900) + 100}`;
+  const taken = new Set(participants.map(({ participant }) => participant.toLowerCase()));
+  return NAMES.find((name) => !taken.has(name.toLowerCase())) ?? `Guest-${Math.floor(Math.random() * 900) + 100}`;
 }
 
 /** A name as an id: the API takes RFC 3986's unreserved characters. */
@@ -137,7 +148,7 @@ async function onSubmit(event) {
 async function joinRoom({ room, place, name }) {
   const participant = await participantId(name, room);
   const index = state.world.regions.findIndex(({ id }) => id === place);
-  state.media = await openMedia(chosen("media"), { title: titleOf(place), name, hue: hueOf(participant), index });
+  state.media = await openMedia(chosen("media"), { title: titleOf(place), name: participant, hue: hueOf(participant), index });
   follow(room);
   const call = new Call({
     signal: joinFrom(place),
@@ -151,7 +162,7 @@ async function joinRoom({ room, place, name }) {
   state.me = { room, participant, place };
   state.whose = participant;
   call.addEventListener("state", ({ detail }) => onCallState(detail));
-  call.addEventListener("warning", ({ detail }) => addLine({ kind: "bad", text: `This tab: ${detail.message}; trying again` }));
+  call.addEventListener("warning", ({ detail }) => log.add({ kind: "bad", text: `This tab: ${detail.message}; trying again` }));
   call.addEventListener("participants", ({ detail }) => {
     state.remotes = detail;
     redraw();
@@ -170,6 +181,17 @@ async function hangUp() {
   redraw();
 }
 
+/**
+ * The tab goes: end the sessions at the edge too, not only the seat at the control plane, so that the others' tiles
+ * vanish at once even when the control plane is away. Everything is sent with keepalive; nobody waits for an answer.
+ */
+function onPageHide() {
+  const { call, me } = state;
+  if (!call) return;
+  call.leave();
+  leave(me.room, me.participant);
+}
+
 function onCallState({ state: now, why, error }) {
   const wasJoined = window.thalwegDemo.joined;
   const joined = now === "connected" || now === "reconnecting";
@@ -182,7 +204,11 @@ function onCallState({ state: now, why, error }) {
     node: assignment?.node.id ?? null,
     region: assignment?.node.region ?? null,
   });
-  if (now === "reconnecting") addLine({ kind: "bad", text: `This tab reconnects: ${why}` });
+  if (now === "reconnecting") {
+    log.add({ kind: "bad", text: `This tab reconnects: ${why}` });
+    if (assignment) state.unreachable.add(assignment.node.id);
+  }
+  if (now === "connected") state.unreachable.delete(assignment.node.id);
   // A join that fails is told by whoever asked for it; a call that ends later is told here.
   if (now === "failed" && wasJoined) hangUp().then(() => showProblem(`The call ended: ${why}`, error.code));
   redraw();
@@ -190,8 +216,7 @@ function onCallState({ state: now, why, error }) {
 
 function toggleSound() {
   state.sound = !state.sound;
-  set(byId("sound"), { "aria-pressed": state.sound });
-  byId("sound").textContent = state.sound ? "Sound is on" : "Sound is off";
+  byId("sound").textContent = state.sound ? "Turn sound off" : "Turn sound on";
   redraw();
 }
 
@@ -206,16 +231,27 @@ function showProblem(text, code = null) {
 function follow(room) {
   if (!room || state.feed?.room === room) return;
   state.feed?.close();
-  Object.assign(state, { view: { participants: [], cascade: { links: [] } }, links: [], decisionKey: null });
+  Object.assign(state, { view: { participants: [], cascade: { links: [] } }, links: [], decisionKey: null, seenAt: null, away: false });
   state.feed = new RoomFeed(room);
   state.feed.addEventListener("view", ({ detail }) => onView(detail));
   state.feed.addEventListener("happened", ({ detail }) => {
     const line = lineFor(detail, titleOf, regionOf);
-    if (line) addLine(line);
+    if (line) log.add(line);
     if (detail.type === "participant.moved" && detail.data.participant === state.me?.participant) state.call?.moved(detail.data);
   });
-  state.feed.addEventListener("away", () => addLine({ kind: "bad", text: "The control plane does not answer. The call goes on." }));
-  state.feed.addEventListener("back", () => addLine({ kind: "good", text: "The control plane answers again" }));
+  state.feed.addEventListener("away", () => {
+    state.away = true;
+    log.add({ kind: "bad", text: `The control plane does not answer.${inCall() ? " The call goes on." : ""}` });
+    redraw();
+  });
+  state.feed.addEventListener("back", () => {
+    state.away = false;
+    log.add({ kind: "good", text: "The control plane answers again" });
+  });
+}
+
+function inCall() {
+  return state.call?.state === "connected";
 }
 
 function onView({ room, nodes }) {
@@ -226,8 +262,8 @@ function onView({ room, nodes }) {
     const known = old.get(`${link.from} ${link.to}`);
     return { ...link, ...rateOf(link, known, now) };
   });
-  Object.assign(state, { view: room, nodes });
-  linkLines(before, state.links, titleOf).forEach(addLine);
+  Object.assign(state, { view: room, nodes, seenAt: Date.now(), unreachable: new Set() });
+  linkLines(before, state.links, titleOf).forEach((line) => log.add(line));
   const mine = room.participants.find(({ participant }) => participant === state.me?.participant);
   if (mine && state.call) state.call.moved({ epoch: mine.epoch });
   redraw();
@@ -247,30 +283,31 @@ function rateOf(link, known, now) {
   return { rate: rate > 0 ? (rate + fresh) / 2 : fresh, counted: link.packets, countedAt: now };
 }
 
-/** Fetch the reasons when the person, the edge or the epoch is another one than those shown. */
+/** Fetch the reasons when the person, the edge, the epoch or the room's people are others than those shown. */
 async function explain() {
   const { participants, id } = state.view;
   const person = participants.find(({ participant }) => participant === state.whose) ?? participants[0];
-  const key = person ? `${person.participant} ${person.node} ${person.epoch}` : "";
+  const others = participants.filter((one) => one !== person && one.live);
+  const key = person ? JSON.stringify([person, ...others].map((one) => [one.participant, one.node, one.epoch])) : "";
   if (key === state.decisionKey) return;
   state.decisionKey = key;
-  drawDecision(person?.participant, person ? await getDecision(id, person.participant) : null, titleOf);
+  drawDecision(person?.participant, person ? await getDecision(id, person.participant) : null, titleOf, others);
 }
 
 // --- drawing -------------------------------------------------------------------------------------
 
 function redraw() {
-  const { world, view, nodes, links, me, call } = state;
-  const people = view.participants.map((person) => ({
-    ...person,
-    me: person.participant === me?.participant,
-    place: person.place ?? person.region,
-  }));
-  const serving = new Set(nodes.filter((node) => ["serving", "draining", "suspect"].includes(node.state)).map(({ region }) => region));
+  const { world, view, links, me, call, away, seenAt } = state;
+  const nodes = state.nodes.map((node) => ({ ...node, state: stateNow(node) }));
+  const people = view.participants.map(personNow);
+  const serving = new Set(nodes.filter((node) => ["unknown", "serving", "draining", "suspect"].includes(node.state)).map(({ region }) => region));
   const lost = world.regions.map(({ id }) => id).filter((id) => nodes.length > 0 && !serving.has(id));
   const next = nextPlace(people);
-  map.draw({ regions: world.regions, nodes, people, links, paths: world.links });
-  byId("guide").textContent = guide({ joined: Boolean(call), me: people.find((p) => p.me), people, links, titleOf, nextPlace: next, lost });
+  map.draw({ regions: world.regions, nodes, people, links, paths: world.links, stale: away || !seenAt });
+  byId("guide").textContent = guide({
+    ...{ joined: Boolean(call), connected: inCall(), me: people.find((p) => p.me), people, links, titleOf },
+    ...{ nextPlace: next, lost, away, seenAt },
+  });
   byId("second-tab").textContent = `Open ${call ? "another" : "a second"} tab in ${titleOf(next)} ↗`;
   const room = encodeURIComponent(byId("room").value);
   set(byId("second-tab"), { href: `/?room=${room}&place=${encodeURIComponent(next)}` });
@@ -279,7 +316,21 @@ function redraw() {
   if (call) drawWhere(call, me);
   drawTiles(me && { participant: me.participant, stream: state.media?.stream, where: titleOf(me.place) }, others(people), state.sound);
   drawPeopleChips(people);
-  drawTable(people, links);
+  drawTables(people, links, titleOf);
+}
+
+/** While the control plane is away, nobody says that an edge still serves. */
+function stateNow(node) {
+  if (!state.away) return node.state;
+  return state.unreachable.has(node.id) ? "lost" : "unknown";
+}
+
+/** A seat as the map shows it; where this tab is connected, this tab knows best. */
+function personNow(person) {
+  const me = person.participant === state.me?.participant;
+  const place = person.place ?? person.region;
+  const { id: node, region } = (me && state.away && state.call?.assignment?.node) || { id: person.node, region: person.region };
+  return { ...person, me, place, node, region };
 }
 
 /** A place where nobody of the room is yet, else the one after this tab's. */
@@ -287,7 +338,7 @@ function nextPlace(people) {
   const ids = state.world.regions.map(({ id }) => id);
   const mine = state.me?.place ?? chosen("place");
   const order = [...ids, ...ids].slice(ids.indexOf(mine) + 1);
-  return order.find((id) => id !== mine && !people.some(({ place }) => place === id)) ?? order[0];
+  return order.find((id) => id !== mine && !people.some(({ place, live }) => live && place === id)) ?? order[0];
 }
 
 function drawWhere(call, me) {
@@ -302,7 +353,8 @@ function drawWhere(call, me) {
 function others(people) {
   const mine = state.call?.assignment?.node.region;
   const small = state.remotes.length > 1; // Two columns of tiles: no room for the way.
-  return state.remotes.map(({ participant, stream, hops, originNode }) => {
+  const ordered = [...state.remotes].sort((a, b) => (a.participant < b.participant ? -1 : 1)); // Never by slot.
+  return ordered.map(({ participant, stream, hops, originNode }) => {
     const person = people.find((one) => one.participant === participant);
     const origin = person?.region ?? regionOf(originNode);
     const frames = state.frames.get(participant);
@@ -312,7 +364,7 @@ function others(people) {
       hops,
       where: titleOf(person?.place ?? origin),
       route: hops > 0 ? count(hops, "hop") + (small ? "" : `: ${titleOf(origin)} → ${titleOf(mine)}`) : "same edge",
-      stats: frames?.width ? `${frames.width}×${frames.height} · ${frames.fps} fps` : "",
+      stats: frames?.width ? `${small ? "" : `${frames.width}×${frames.height} · `}${frames.fps} fps` : "",
     };
   });
 }
@@ -335,23 +387,6 @@ function drawPeopleChips(people) {
       }),
     );
   }
-}
-
-function drawTable(people, links) {
-  const row = (cells) => html("tr", {}, ...cells.map((cell) => html("td", {}, String(cell))));
-  byId("people-rows").replaceChildren(
-    ...people.map((p) => row([p.participant + (p.me ? " (you)" : ""), titleOf(p.place), `${titleOf(p.region)} (${p.node})`, ms(p.rtt_ms), p.tracks.length])),
-  );
-  byId("link-rows").replaceChildren(
-    ...links.map((l) => row([titleOf(l.from_region), titleOf(l.to_region), l.state, ms(l.rtt_ms), l.tracks.length, l.rate === null ? "–" : Math.round(l.rate), l.repaired])),
-  );
-}
-
-function addLine({ kind, text }) {
-  const log = byId("log");
-  const time = new Date().toLocaleTimeString("en-GB");
-  log.prepend(html("li", { class: kind }, html("time", {}, time), html("span", {}, text)));
-  while (log.children.length > MAX_LOG_LINES) log.lastChild.remove();
 }
 
 const counter = new FrameCounter();

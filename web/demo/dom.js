@@ -32,6 +32,7 @@ export function set(element, attributes) {
  */
 export function keyed(parent, items, keyOf, create, update) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const elements = [];
   for (const item of items) {
     const key = keyOf(item);
     let element = old.get(key);
@@ -42,8 +43,15 @@ export function keyed(parent, items, keyOf, create, update) {
       parent.append(element);
     }
     update(element, item);
+    elements.push(element);
   }
   for (const element of old.values()) element.remove();
+  // In the order of the items; what stands right is not touched, because a video that is moved stops.
+  let next = parent.firstChild;
+  for (const element of elements) {
+    if (element === next) next = next.nextSibling;
+    else parent.insertBefore(element, next);
+  }
 }
 
 /** One colour per participant, the same in every tab. */
@@ -54,4 +62,6 @@ export function hueOf(text) {
 }
 
 export const count = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
+/** A moment as HH:MM:SS. */
+export const clock = (moment) => new Date(moment).toLocaleTimeString("en-GB");
 export const ms = (value) => (value === null || value === undefined ? "–" : `${Math.round(value * 10) / 10} ms`);

@@ -11,10 +11,12 @@ const MAX_AROUND = 7;
  * @typedef {object} Picture
  * @property {{id: string, title: string, lat: number, lon: number}[]} regions
  * @property {{id: string, region: string, state: string}[]} nodes
- * @property {{participant: string, me: boolean, place: string, node: string, region: string, rtt_ms: number}[]} people
+ * @property {{participant: string, me: boolean, live: boolean, place: string, node: string, region: string,
+ *   rtt_ms: number}[]} people
  * @property {{from: string, to: string, from_region: string, to_region: string, state: string, tracks: string[],
  *   rate: number, repaired: number, rtt_ms: number|null}[]} links  rate in packets/s.
  * @property {{between: [string, string], rtt_ms: number|null}[]} paths  What the topology declares.
+ * @property {boolean} stale  Nobody vouches for it now: dim, and without flow.
  */
 
 export class WorldMap {
@@ -39,7 +41,9 @@ export class WorldMap {
   /** @param {Picture} picture */
   draw(picture) {
     this.#picture = picture;
-    const summary = `${count(picture.people.length, "participant")} on ${count(picture.nodes.length, "edge")}, ` +
+    set(this.root, { class: picture.stale ? "stale" : "" });
+    const connected = picture.people.filter(({ live }) => live).length;
+    const summary = `${count(connected, "participant")} on ${count(picture.nodes.length, "edge")}, ` +
       `${count(picture.links.length, "link direction")} between edges. The table below says the same.`;
     set(this.root, { "aria-label": summary });
     if (this.#size.width) this.#draw();
@@ -55,7 +59,7 @@ export class WorldMap {
   }
 
   #draw() {
-    const { regions, nodes, people, links, paths } = this.#picture;
+    const { regions, nodes, people, links, paths, stale } = this.#picture;
     const { width, height } = this.#size;
     if (!this.projection) {
       this.projection = fitWorld(regions, width, height, width < COMPACT_BELOW_PX ? 52 : 120);
@@ -73,17 +77,18 @@ export class WorldMap {
       const here = nodes.filter(({ region }) => region === place.id);
       here.forEach(({ id }, i) => this.nodeAt.set(id, { x: place.x + (i - (here.length - 1) / 2) * 34, y: place.y }));
     }
-    this.#drawEdges(nodes);
+    this.#drawEdges(nodes, stale);
     this.#drawPaths(paths, links);
-    this.#drawLinks(links);
     this.#drawPeople(people);
+    this.#drawLinks(links);
   }
 
-  #drawEdges(nodes) {
+  #drawEdges(nodes, stale) {
     const named = new Set(nodes.map(({ region }) => region));
+    const missing = [...this.places.keys()].filter((id) => !named.has(id));
     keyed(
       this.edges,
-      [...nodes, ...[...this.places.values()].filter(({ id }) => !named.has(id)).map(({ id }) => ({ region: id, id: `no edge in ${id}`, state: "lost" }))],
+      [...nodes, ...missing.map((region) => ({ region, id: `no edge in ${region}`, state: stale ? "unknown" : "lost" }))],
       ({ id }) => id,
       () =>
         svg("g", {}, svg("circle", { class: "halo", r: 24 }), svg("path", { class: "hexagon", d: hexagon(15) }),
@@ -166,9 +171,15 @@ export class WorldMap {
     // Outside of the arc, so that the flow stays in sight; inside of the map.
     const clear = (Math.abs(outward.x) * wide + Math.abs(outward.y) * high) / 2 + 9;
     const within = (value, size, whole) => Math.min(whole - size / 2 - 4, Math.max(size / 2 + 4, value));
-    const x = within(top.x + outward.x * clear, wide, this.#size.width);
-    const y = within(top.y + outward.y * clear, high, this.#size.height) - high / 2 + 16;
-    set(group, { transform: `translate(${x} ${y})`, class: "label" });
+    const y = within(top.y + outward.y * clear, high, this.#size.height);
+    let x = within(top.x + outward.x * clear, wide, this.#size.width);
+    // Beside the people that it would cover, on the side where it already is.
+    for (const box of this.boxes) {
+      const apart = (wide + box.wide) / 2 + 4;
+      if (Math.abs(y - box.y) >= (high + box.high) / 2 || Math.abs(x - box.x) >= apart) continue;
+      x = within(x < box.x ? box.x - apart : box.x + apart, wide, this.#size.width);
+    }
+    set(group, { transform: `translate(${x} ${y - high / 2 + 16})`, class: "label" });
   }
 
   #drawPeople(people) {
@@ -182,6 +193,8 @@ export class WorldMap {
         spots.push({ participant: more, node: null, ...this.#spot(place, MAX_AROUND - 1, MAX_AROUND) });
       }
     }
+    /** What people and their names cover, as middles and sizes. */
+    this.boxes = [];
     const told = new Set();
     keyed(
       this.access,
@@ -207,15 +220,32 @@ export class WorldMap {
       ({ participant }) => participant,
       () => svg("g", {}, svg("circle", { r: 11 }), svg("text", { class: "initial", y: 4 }), svg("text", { class: "name", y: 4 })),
       (group, person) => {
-        set(group, { transform: `translate(${person.x} ${person.y})`, class: `person ${person.me ? "me" : ""}` });
-        set(group.children[0], { fill: colour(person) });
+        const absent = person.live === false;
+        set(group, { transform: `translate(${person.x} ${person.y})`, class: `person ${person.me ? "me" : ""} ${absent ? "absent" : ""}` });
+        set(group.children[0], { fill: absent ? null : colour(person) });
         group.children[1].textContent = person.participant.startsWith("+") ? person.participant : person.participant[0].toUpperCase();
-        const side = person.side < -0.3 ? -1 : person.side > 0.3 ? 1 : 0;
-        set(group.children[2], { x: side * 16, y: side ? 4 : -16, "text-anchor": ["end", "middle", "start"][side + 1] });
-        const name = this.compact && !person.me ? "" : person.participant;
-        group.children[2].textContent = person.participant.startsWith("+") ? "" : name + (person.me ? " (you)" : "");
+        const name = this.compact && !person.me ? "" : person.participant + (person.me ? " (you)" : "");
+        const label = group.children[2];
+        label.textContent = person.participant.startsWith("+") ? "" : name + (name && absent ? " · not connected" : "");
+        const wide = label.getComputedTextLength();
+        const beside = this.#beside(person, wide);
+        set(label, beside);
+        const shift = { start: wide / 2, middle: 0, end: -wide / 2 }[beside["text-anchor"]];
+        this.boxes.push({ x: person.x, y: person.y, wide: 26, high: 26 });
+        this.boxes.push({ x: person.x + beside.x + shift, y: person.y + beside.y - 4, wide, high: 16 });
       },
     );
+  }
+
+  /** Where the name of a person stands: on the outer side, else above, and never beyond the map. */
+  #beside({ x, side: outer }, wide) {
+    const side = Math.abs(outer) > 0.3 ? Math.sign(outer) : 0;
+    const end = x + side * (16 + wide);
+    if (side && end > 4 && end < this.#size.width - 4) {
+      return { x: side * 16, y: 4, "text-anchor": side < 0 ? "end" : "start" };
+    }
+    const middle = Math.max(wide / 2 + 4, Math.min(this.#size.width - wide / 2 - 4, x));
+    return { x: middle - x, y: -16, "text-anchor": "middle" };
   }
 
   /** A seat on the ring around a place, on the side that looks away from the other places. */

@@ -3,6 +3,8 @@
 import { postJson } from "/thalweg.js";
 
 const POLL_MS = 1000;
+/** Between looks at a control plane that does not answer, at most: every tab asks, and it may be starting. */
+const POLL_AWAY_MS = 5000;
 /** Events come in bursts (a join, then its links): look once after them. */
 const SETTLE_MS = 120;
 
@@ -30,13 +32,14 @@ const EVENT_TYPES = [
 
 /**
  * Follows a room. Events: "view" (detail: {room, nodes}, once a second and after anything happened),
- * "happened" (detail: {type, data}), "away" and "back" (the server stopped or began to answer).
+ * "happened" (detail: {type, data}), "away" and "back" (the control plane stopped or began to answer).
  */
 export class RoomFeed extends EventTarget {
   #source = null;
   #last = "";
   #timer = 0;
-  #away = false;
+  /** Looks in a row that got no answer. */
+  #unanswered = 0;
 
   constructor(room) {
     super();
@@ -83,13 +86,17 @@ export class RoomFeed extends EventTarget {
     try {
       const [room, { nodes }] = await Promise.all([getRoom(this.room), getJson("/signal/nodes")]);
       if (this.closed) return;
-      if (this.#away) this.dispatchEvent(new CustomEvent("back"));
-      this.#away = false;
+      const wasAway = this.#unanswered > 0;
+      this.#unanswered = 0;
+      if (wasAway) this.dispatchEvent(new CustomEvent("back"));
+      // An EventSource that was refused once does not come back by itself.
+      if (this.#source?.readyState === EventSource.CLOSED) this.#stream();
       this.dispatchEvent(new CustomEvent("view", { detail: { room, nodes } }));
     } catch (error) {
-      if (!this.#away && !this.closed) this.dispatchEvent(new CustomEvent("away", { detail: error }));
-      this.#away = true;
+      if (this.closed) return;
+      this.#unanswered += 1;
+      if (this.#unanswered === 1) this.dispatchEvent(new CustomEvent("away", { detail: error }));
     }
-    this.#schedule(POLL_MS);
+    this.#schedule(Math.min(POLL_AWAY_MS, POLL_MS * 2 ** Math.min(this.#unanswered, 3)));
   }
 }

@@ -1,13 +1,20 @@
 /** The words of the page: the sentence above the map, and the lines of what happened. */
 
-import { count, ms } from "./dom.js";
+import { clock, count, ms } from "./dom.js";
 
 /**
- * What to look at now, in two sentences.
+ * What to look at now, in two sentences. Only who is connected counts: a seat can be empty.
  *
- * @param {object} now  {joined, me, people, links, titleOf, nextPlace, lost}
+ * @param {object} now  {joined, connected, me, people, links, titleOf, nextPlace, lost, away, seenAt}; `away`: the
+ *   control plane does not answer, and what is shown was true at `seenAt` (null: never).
  */
-export function guide({ joined, me, people, links, titleOf, nextPlace, lost }) {
+export function guide({ joined, connected, me, people: seats, links, titleOf, nextPlace, lost, away, seenAt }) {
+  if (away) {
+    const picture = seenAt ? `this picture is of ${clock(seenAt)}.` : "nothing is known of the edges and the room yet.";
+    return `The control plane does not answer: ${picture}${connected ? " The call goes on." : ""}`;
+  }
+  if (!seenAt) return "Asking the control plane who sits where …";
+  const people = seats.filter(({ live }) => live);
   if (lost.length > 0) {
     const far = people.filter(({ place, region }) => place && place !== region);
     const names = far.slice(0, 3).map(({ participant, region }) => `${participant} in ${titleOf(region)}`).join(", ");
@@ -29,9 +36,10 @@ export function guide({ joined, me, people, links, titleOf, nextPlace, lost }) {
   }
   const carried = links.filter(({ state, tracks }) => state === "up" && tracks.length > 0);
   if (carried.length === 0) return "You sit on different edges: they are linking themselves now.";
-  const sum = carried.reduce((tracks, link) => tracks + link.tracks.length, 0);
-  return `Each of you talks to the edge nearby. Between edges, ${count(sum, "track")} ${sum === 1 ? "crosses" : "cross"} once each, ` +
-    "however many watch at the far side.";
+  const tracks = new Set(carried.flatMap((link) => link.tracks)).size;
+  const nearby = people.every(({ place, region }) => place === region);
+  return `Each of you talks to ${nearby ? "the edge nearby" : "one edge"}. Between edges, ${count(tracks, "track")} ` +
+    `${tracks === 1 ? "travels" : "travel"} over ${count(carried.length, "link direction")}: once over each, however many watch at its far end.`;
 }
 
 /**
@@ -65,22 +73,42 @@ export function lineFor({ type, data }, titleOf, regionOf) {
   }
 }
 
-/** Lines for what the links carry now and did not a moment ago. */
+/**
+ * Lines for what the links carry now and did not a moment ago, one for each pair of edges. What comes up step by
+ * step is about the same pair, and ends as one line.
+ */
 export function linkLines(before, after, titleOf) {
-  const key = ({ from, to }) => `${from} ${to}`;
-  const old = new Map(before.map((link) => [key(link), link]));
+  const [old, now] = [byPair(before), byPair(after)];
   const lines = [];
-  for (const link of after) {
-    const name = `${titleOf(link.from_region)} → ${titleOf(link.to_region)}`;
-    const known = old.get(key(link));
-    old.delete(key(link));
-    if (link.state === "down" && known?.state !== "down") lines.push({ kind: "bad", text: `${name}: the link is down` });
-    if (link.tracks.length === (known?.tracks.length ?? 0)) continue;
-    const carries = link.tracks.length ? `carries ${count(link.tracks.length, "track")}` : "nothing to carry";
-    lines.push({ kind: "link", text: `${name} ${carries}` });
-  }
-  for (const link of old.values()) {
-    lines.push({ kind: "link", text: `${titleOf(link.from_region)} → ${titleOf(link.to_region)} is closed` });
+  for (const pair of new Set([...old.keys(), ...now.keys()])) {
+    const [was, is] = [old.get(pair) ?? [], now.get(pair) ?? []];
+    if (stateOf(was) === stateOf(is)) continue;
+    const [one] = [...is, ...was];
+    const [from, to] = [titleOf(one.from_region), titleOf(one.to_region)];
+    const down = is.some(({ state }) => state === "down");
+    const text = is.length === 0 ? `${from} ⇄ ${to}: the link is closed`
+      : down ? `${from} ⇄ ${to}: the link is down` : `${from} ⇄ ${to}: ${carries(is, one.from)}`;
+    // A failure is never overwritten by what follows it.
+    lines.push({ kind: down ? "bad" : "link", text, about: down ? null : `link ${pair}` });
   }
   return lines;
+}
+
+function byPair(links) {
+  const pairs = new Map();
+  for (const link of [...links].sort((a, b) => (a.from < b.from ? -1 : 1))) {
+    const key = [link.from, link.to].sort().join(" ");
+    pairs.set(key, [...(pairs.get(key) ?? []), link]);
+  }
+  return pairs;
+}
+
+const stateOf = (pair) => pair.map(({ from, state, tracks }) => `${from} ${state === "down"} ${tracks.length}`).join();
+
+function carries(pair, start) {
+  const there = pair.find(({ from }) => from === start)?.tracks.length ?? 0;
+  const back = pair.find(({ to }) => to === start)?.tracks.length ?? 0;
+  if (there + back === 0) return "linking";
+  if (there === back) return `${count(there, "track")} each way`;
+  return `${count(there, "track")} there, ${back} back`;
 }

@@ -1,10 +1,10 @@
 /** The reasons: every candidate with its score, term by term, and the sentences of the decision. */
 
-import { byId, html, ms } from "./dom.js";
+import { byId, clock, count, html, ms } from "./dom.js";
 
 const TERMS = {
   delay: "delay to the others",
-  edge: "distance to the own edge",
+  edge: "round trip to the edge",
   load: "load of the edge",
 };
 const SOURCES = {
@@ -18,8 +18,13 @@ const SOURCES = {
 
 const MAX_CANDIDATES = 8;
 
-/** @param {string} who @param {object|null} decision  From the API. @param {(region: string) => string} titleOf */
-export function drawDecision(who, decision, titleOf) {
+/**
+ * @param {string} who
+ * @param {object|null} decision  From the API.
+ * @param {(region: string) => string} titleOf
+ * @param {{assigned_at: number}[]} others  Who else is in the room now.
+ */
+export function drawDecision(who, decision, titleOf, others) {
   const host = byId("why");
   if (!decision) {
     host.replaceChildren(html("p", { class: "hint" }, "The reasons for every seat stand here as soon as somebody has joined."));
@@ -33,11 +38,22 @@ export function drawDecision(who, decision, titleOf) {
   const used = Object.keys(TERMS).filter((term) => decision.candidates.some(({ terms }) => terms[term] > 0));
   host.replaceChildren(
     html("p", { class: "because" }, html("b", {}, `${who} sits in ${titleOf(decision.region)}. `), first ?? ""),
+    html("p", { class: "decided" }, decidedWhen(decision, others)),
     ...(rest.length ? [html("ul", { class: "reasons" }, ...rest.map((sentence) => html("li", {}, sentence)))] : []),
     html("ol", { class: "candidates", "aria-label": "Candidates, the best first; lower is better" }, ...bars),
     html("p", { class: "terms" }, "Cost in milliseconds, lower is better: ",
       ...used.map((term) => html("span", { class: `term ${term}` }, TERMS[term]))),
   );
+}
+
+/** The room has changed since: reasons that sound wrong now were right then. */
+function decidedWhen({ decided_at: at }, others) {
+  const when = `Decided at ${clock(at * 1000)}`;
+  if (others.length === 0) return `${when}.`;
+  const then = others.filter(({ assigned_at }) => assigned_at < at).length;
+  const here = `${count(others.length, "other")} here now`;
+  return then === 0 ? `${when}, before any of the ${here} had a seat.`
+    : `${when}, when ${then} of the ${here} ${then === 1 ? "was" : "were"} seated.`;
 }
 
 function bar({ node, rtt_ms, rtt_source, score, terms, refusal }, decision, worst, name) {

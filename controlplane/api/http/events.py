@@ -82,7 +82,6 @@ class _Stream:
         streams.add(self)
         self._context.metrics.event_streams.set(len(streams))
         try:
-            await self._response.prepare(self._request)
             await self._follow(after)
         finally:
             streams.discard(self)
@@ -91,6 +90,7 @@ class _Stream:
 
     async def _follow(self, after: int) -> None:
         try:
+            await self._response.prepare(self._request)
             async with asyncio.TaskGroup() as group:
                 tasks = (
                     group.create_task(self._pump(after)),
