@@ -13,6 +13,9 @@ BROWSER = "/usr/bin/chromium"
 MAY_BLOCK = (
     # aiortc joins its decoder thread when a receiver stops: at most one small frame's decoding, in clients only.
     ("threading.Lock.acquire", "aiortc/rtcrtpreceiver.py", {"__stop_decoder"}),
+    # Handing work to a thread takes the pool's lock, which its threads hold for microseconds.
+    ("threading.Lock.acquire", "concurrent/futures/thread.py", {"submit"}),
+    ("threading.Lock.acquire", "queue.py", {"put"}),
 )
 """(function, file, names of functions in which it may block), each with its reason."""
 
