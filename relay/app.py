@@ -28,9 +28,8 @@ from relay.trunk.runner import TrunkRunner, host_port
 HTTP_GRACE_S = 1.0
 """Requests in flight end in milliseconds; slot streams end with their sessions."""
 
-VERSION = importlib.metadata.version(
-    "thalweg"
-)  # read here: it is a file, and later there is an event loop
+# Read here: it is a file, and later there is an event loop.
+VERSION = importlib.metadata.version("thalweg")
 
 log = structlog.get_logger("relay")
 

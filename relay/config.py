@@ -199,9 +199,8 @@ def _advertised(text: str | None, bound: Address) -> Address:
             )
         return bound
     address = parse_address(text)
-    ipaddress.ip_address(
-        address.host
-    )  # a candidate carries an address; names of mDNS are for browsers
+    # A candidate carries an address; names of mDNS are for browsers.
+    ipaddress.ip_address(address.host)
     if address.is_wildcard:
         raise ValueError(f"{address} is not an address that others reach")
     return address

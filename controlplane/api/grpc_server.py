@@ -20,10 +20,8 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 10_000),  # finds a dead connection before operators do
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # nodes may ask for signs of life too
-    (
-        "grpc.so_reuseport",
-        0,
-    ),  # a second process on the same port is a mistake, not a share of the load
+    # A second process on the same port is a mistake, not a share of the load.
+    ("grpc.so_reuseport", 0),
 )
 
 STOP_GRACE_S = 0.5

@@ -44,9 +44,8 @@ def demo(
 ) -> None:
     """Put a real participant into each of three regions, and count what they decode of each other."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    logging.getLogger("aiortc").setLevel(
-        logging.ERROR
-    )  # it warns of every frame before a key frame
+    # It warns of every frame before a key frame.
+    logging.getLogger("aiortc").setLevel(logging.ERROR)
     try:
         if url is None:
             code = _self_started(seconds, console, kill_node=kill_node, as_json=as_json)

@@ -80,9 +80,8 @@ def _spread(
             )
             for region in left
         }
-        region = max(
-            left, key=nearest.__getitem__
-        )  # the first of equals, and they are in order of id
+        # The first of equals, and they are in order of id.
+        region = max(left, key=nearest.__getitem__)
         left.remove(region)
         chosen.append(region)
         picked.append(PlannedProbe(region, answering[region], why))

@@ -58,9 +58,8 @@ class Mover:
         for one in sorted(people, key=lambda one: (one.room, one.participant)):
             world = self._worlds.with_placements(world, now=now)
             moved += await self._move(one, move, world, now)
-            await asyncio.sleep(
-                0
-            )  # a large room costs milliseconds for each: joins and reports go in between
+            # A large room costs milliseconds for each: joins and reports go in between.
+            await asyncio.sleep(0)
         await self.relink(people)
         log.info("people moved", reason=move.reason, moved=moved, of=len(people))
         return moved

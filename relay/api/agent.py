@@ -41,10 +41,8 @@ SILENCE_S = 15.0
 
 CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
-    (
-        "grpc.use_local_subchannel_pool",
-        1,
-    ),  # a new attempt is a new connection, with no back-off of gRPC's own
+    # A new attempt is a new connection, with no back-off of gRPC's own.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", 32 * 1024 * 1024),  # a snapshot of MAX_LINKS
 )
 

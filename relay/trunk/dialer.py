@@ -19,10 +19,8 @@ OPEN_TIMEOUT_S = 5.0
 
 CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),  # nodes reach each other directly
-    (
-        "grpc.use_local_subchannel_pool",
-        1,
-    ),  # a new attempt is a new connection, with no back-off of gRPC's own
+    # A new attempt is a new connection, with no back-off of gRPC's own.
+    ("grpc.use_local_subchannel_pool", 1),
 )
 
 

@@ -79,9 +79,8 @@ def test_killing_it_outright_takes_its_children_along() -> None:
     with Up(*FREE_PORTS) as up:
         up.stop(signal.SIGKILL)
         eventually_sync(lambda: still_running(list(up.pids.values())))
-        shutil.rmtree(
-            Path(up.facts["tls_dir"]).parents[1]
-        )  # the one thing that nobody is left to remove
+        # The one thing that nobody is left to remove.
+        shutil.rmtree(Path(up.facts["tls_dir"]).parents[1])
 
 
 def test_a_node_that_dies_is_told_about_and_the_rest_keeps_running() -> None:

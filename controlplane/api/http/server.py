@@ -32,9 +32,8 @@ def http_app(context: ApiContext, docs: str) -> web.Application:
     for route in listed:
         app.router.add_route(route.method, route.path, route.serve)
         if route.method == "GET" and route.answers[200] != "text/event-stream":
-            app.router.add_route(
-                "HEAD", route.path, route.serve
-            )  # RFC 9110, 9.1: every server has it
+            # RFC 9110, section 9.1: every server has it.
+            app.router.add_route("HEAD", route.path, route.serve)
 
     async def end_streams(_app: web.Application) -> None:
         context.closing.set()

@@ -32,9 +32,8 @@ class Slot:
         self.stream = OutgoingStream(
             secrets.randbits(32),
             CLOCK_RATES[self.spec.kind],
-            sequence=secrets.randbits(
-                15
-            ),  # below 2^15, so that a receiver's roll-over count is safe
+            # Below 2^15, so that a receiver's roll-over count is safe.
+            sequence=secrets.randbits(15),
             timestamp=secrets.randbits(32),
         )
         self.resent = 0
