@@ -14,11 +14,6 @@ class Received:
     """Every number of trunk hops that was behind a slot while a frame came out of it."""
 
     @property
-    def complete(self) -> bool:
-        """Whether both kinds came through."""
-        return self.video_frames > 0 and self.audio_frames > 0
-
-    @property
     def trunk_hops(self) -> int | None:
         """The number of hops; when there were several, the first that is not one. None before the first frame."""
         return next((hops for hops in sorted(self.hops) if hops != 1), 1) if self.hops else None

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-SR, RR, SDES, BYE, RTPFB, PSFB = 200, 201, 202, 203, 205, 206
+SR, RR, SDES, RTPFB, PSFB = 200, 201, 202, 205, 206
 NACK_FMT = 1  # of RTPFB
 PLI_FMT, FIR_FMT, APPLICATION_FMT = 1, 4, 15  # of PSFB
 

@@ -9,11 +9,11 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import cast
 
 from relay.core import stun
 from relay.core.recent import RecentMinimum
 from relay.transport.clock import monotonic
+from relay.transport.udp import UdpSocket
 from relay.trunk.model import Peer, PeerRtt
 from relay.trunk.udp import Address
 
@@ -38,15 +38,15 @@ class _Measured:
     """Transaction and time of the request that has no answer yet."""
 
 
-class PeerRtts(asyncio.DatagramProtocol):
+class PeerRtts(UdpSocket):
     """Round trips to the peers of the last snapshot; `bind_host` is where to ask from."""
 
     def __init__(self, node: str, bind_host: str) -> None:
+        super().__init__()
         self._node = node
         self._bind_host = bind_host
         self._measured: dict[str, _Measured] = {}
         self._asked: dict[bytes, _Measured] = {}
-        self._transport: asyncio.DatagramTransport | None = None
 
     def desired(self, peers: Iterable[Peer]) -> None:
         """Measure exactly these; what is known of a peer that moved is forgotten.
@@ -84,14 +84,9 @@ class PeerRtts(asyncio.DatagramProtocol):
                 self._ask()
                 await asyncio.sleep(INTERVAL_S)
         finally:
-            if self._transport is not None:
-                self._transport.close()
+            self.close()
 
     # --- asyncio.DatagramProtocol ----------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Take an answer; anything else is dropped."""
@@ -105,9 +100,6 @@ class PeerRtts(asyncio.DatagramProtocol):
             transaction, asked_at = measured.asked
             if transaction == message.transaction:
                 measured.samples.add(now - asked_at, now)
-
-    def error_received(self, exc: Exception) -> None:
-        """Pass over an ICMP error: a peer that is away has no samples."""
 
     # ---------------------------------------------------------------------------------------------
 

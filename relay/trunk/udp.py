@@ -7,26 +7,21 @@ there. Anything else is counted and dropped without a word: a log line per packe
 junk.
 """
 
-import asyncio
-import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Protocol, cast
+from typing import Protocol
 
 from relay.core.budget import TokenBucket
 from relay.core.rtp import is_rtcp
 from relay.transport.clock import monotonic
 from relay.transport.srtp import Profile, SrtpContext, SrtpError
+from relay.transport.udp import UdpSocket
 from relay.trunk.model import Endpoint
 
 Address = tuple[str, int]
 
 PROFILE = Profile.AEAD_AES_256_GCM
 KEY_BYTES = PROFILE.key_bytes + PROFILE.salt_bytes
-
-SOCKET_BUFFER = 4 * 1024 * 1024
-"""Bytes to ask the kernel for: key frames of many tracks arrive at once. It may grant less."""
-
 
 UNKNOWN_PER_S = 200.0
 """Datagrams from unknown sources whose keys are looked for; each costs 2 µs for every trunk."""
@@ -69,12 +64,12 @@ class CarrierUser(Protocol):
         ...
 
 
-class TrunkSocket(asyncio.DatagramProtocol):
+class TrunkSocket(UdpSocket):
     """Sends and receives for every carrier."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.counters = TrunkCounters()
-        self._transport: asyncio.DatagramTransport | None = None
         self._carriers: list[Carrier] = []
         self._by_source: dict[Address, Carrier] = {}
         self._unknown = TokenBucket(UNKNOWN_PER_S, int(UNKNOWN_PER_S))
@@ -82,10 +77,7 @@ class TrunkSocket(asyncio.DatagramProtocol):
     @property
     def local(self) -> Endpoint:
         """Where the socket is bound. Raises RuntimeError before it is."""
-        if self._transport is None:
-            raise RuntimeError("the trunk socket is not open")
-        host, port = self._transport.get_extra_info("sockname")[:2]
-        return Endpoint(str(host), int(port))
+        return Endpoint(*self.local_address)
 
     def add(self, carrier: "Carrier") -> None:
         """Expect datagrams from the carrier's far end; an older carrier of that address gets none any more."""
@@ -106,21 +98,7 @@ class TrunkSocket(asyncio.DatagramProtocol):
             self.counters.sent += 1
             self._transport.sendto(datagram, address)
 
-    def close(self) -> None:
-        """Close the socket."""
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
-
     # --- asyncio.DatagramProtocol ----------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport and enlarge the kernel's buffers."""
-        # Not an isinstance check: asyncio's own datagram transport does not inherit it before Python 3.12.
-        self._transport = cast(asyncio.DatagramTransport, transport)
-        sock = transport.get_extra_info("socket")
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Give a datagram to the carrier that it claims to be from."""
@@ -133,9 +111,6 @@ class TrunkSocket(asyncio.DatagramProtocol):
             self.counters.received += 1
         else:
             self.counters.forged += 1
-
-    def error_received(self, exc: Exception) -> None:
-        """Pass over an ICMP error: silence on the signalling tells whether the far end is gone."""
 
     def _recognise(self, data: bytes, source: Address, now: float) -> None:
         """Find the trunk of a source that was not seen before, by its keys."""

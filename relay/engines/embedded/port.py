@@ -4,18 +4,13 @@ Whatever is not from a session's client is dropped without a word: a log line pe
 whoever sends junk. Counters tell how much there is.
 """
 
-import asyncio
-import socket
 from dataclasses import dataclass
-from typing import cast
 
 from relay.core import stun
 from relay.engines.embedded import ice_lite
 from relay.engines.embedded.peer import Address, Peer
 from relay.transport.clock import monotonic
-
-SOCKET_BUFFER = 4 * 1024 * 1024
-"""Bytes to ask the kernel for: key frames of many tracks arrive at once. It may grant less."""
+from relay.transport.udp import UdpSocket
 
 MAX_ADDRESSES = 8
 """Addresses that one session may send from: a client checks every pair of candidates."""
@@ -31,23 +26,15 @@ class PortCounters:
     """Neither a check that authenticates nor from a known client."""
 
 
-class Port(asyncio.DatagramProtocol):
+class Port(UdpSocket):
     """Demultiplexes the datagrams of all sessions."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.counters = PortCounters()
-        self._transport: asyncio.DatagramTransport | None = None
         self._by_ufrag: dict[str, Peer] = {}
         self._by_address: dict[Address, Peer] = {}
         self._addresses: dict[str, list[Address]] = {}
-
-    @property
-    def local_address(self) -> Address:
-        """Where the port is bound."""
-        if self._transport is None:
-            raise RuntimeError("the port is not open")
-        host, port = self._transport.get_extra_info("sockname")[:2]
-        return str(host), int(port)
 
     def add(self, peer: Peer) -> None:
         """Expect checks for this peer."""
@@ -67,20 +54,7 @@ class Port(asyncio.DatagramProtocol):
             self.counters.sent += 1
             self._transport.sendto(datagram, address)
 
-    def close(self) -> None:
-        """Close the socket."""
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
-
     # --- asyncio.DatagramProtocol ----------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport and enlarge the kernel's buffers."""
-        self._transport = cast("asyncio.DatagramTransport", transport)
-        sock = transport.get_extra_info("socket")
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Pass a datagram to its session."""
@@ -99,9 +73,6 @@ class Port(asyncio.DatagramProtocol):
             peer.media(data, monotonic())
         elif 20 <= first <= 63:
             peer.dtls(data, monotonic())
-
-    def error_received(self, exc: Exception) -> None:
-        """Pass over an ICMP error: consent tells whether a client is gone."""
 
     def _stun(self, data: bytes, source: Address) -> None:
         request = stun.parse(data)
