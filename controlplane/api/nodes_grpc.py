@@ -56,6 +56,8 @@ class NodeSessions:
         self._wakes: dict[NodeId, asyncio.Event] = {}
         self.ending = False
         """The process stops: every session ends at its next wake."""
+        self.open = 0
+        """Streams that are being served, those that have not said hello yet or are just ending among them."""
 
     def end_all(self) -> None:
         """Let every session end by itself: one that gRPC has to cancel leaves a traceback in the log."""
@@ -114,6 +116,13 @@ class NodeDoor(node_pb2_grpc.NodeServiceServicer):
         self, _requests: AsyncIterator[node_pb2.SessionRequest], context: Context
     ) -> None:
         """Serve one node until it leaves, is replaced, or breaks the protocol."""
+        self._sessions.open += 1
+        try:
+            await self._serve(context)
+        finally:
+            self._sessions.open -= 1
+
+    async def _serve(self, context: Context) -> None:
         try:
             hello = await self._hello(context)
             handle = await self._context.fleet.open(hello)
