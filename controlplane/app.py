@@ -21,10 +21,12 @@ from controlplane.api.metrics import Metrics
 from controlplane.api.nodes_grpc import NodeSessions
 from controlplane.config import Address, Settings
 from controlplane.services.cascade import Cascades
+from controlplane.services.explaining import Explaining
 from controlplane.services.fleet import Fleet
 from controlplane.services.joins import Joins
 from controlplane.services.moving import Mover
 from controlplane.services.placements import Placements
+from controlplane.services.planning import Planning
 from controlplane.services.ports import Clock
 from controlplane.services.presence import Presence
 from controlplane.services.rooms import Rooms
@@ -88,6 +90,8 @@ def build(settings: Settings, geo: GeoIp, clock: Clock, sessions: NodeSessions) 
         rooms=Rooms(store, worlds, clock),
         fleet=fleet,
         topologies=topologies,
+        planning=Planning(store, topologies, worlds, parser, clock),
+        explaining=Explaining(store, topologies, joins),
         store=store,
         keys=settings.keys,
         metrics=Metrics(),

@@ -10,8 +10,8 @@ from typing import TypeVar
 from controlplane.adapters.geoip import GeoIp
 from controlplane.adapters.tokens import Ed25519Signer
 from controlplane.adapters.topology_yaml import TopologyError, parse_topology
-from controlplane.api.client_address import IpNetwork
 from controlplane.api.keys import ApiKeys
+from controlplane.core.addresses import IpNetwork, parse_network
 from controlplane.errors import ControlPlaneError
 
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
@@ -197,7 +197,7 @@ def _turn_secret(path: Path | None) -> bytes | None:
 
 def _networks(texts: Sequence[str]) -> tuple[IpNetwork, ...]:
     try:
-        return tuple(ipaddress.ip_network(text) for text in texts)
+        return tuple(parse_network(text) for text in texts)
     except ValueError as error:
         raise ValueError(f"{error}; write it as 10.0.0.0/8 or 2001:db8::/32") from error
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from relay.api.agent import Agent, Introduction, Parts
 from relay.api.http import make_app
 from relay.api.metrics import LoopLag, Metrics, Sources
+from relay.api.probes import Probes
 from relay.api.snapshot import SnapshotFile
 from relay.api.state import NodeState
 from relay.config import Address, Settings
@@ -64,18 +65,20 @@ class Node:
             grpc_bind=settings.trunk_grpc.pair,
         )
         self.lag = LoopLag()
+        probes = Probes(settings.trusted_proxies)
         metrics = Metrics(
             Sources(
                 state=self.state,
                 engine=self.engine,
-                port=self.engine.port.counters,
+                port=self.engine.port,
+                probes=probes,
                 rooms=self.rooms,
                 trunks=self.trunks,
                 lag=self.lag,
             )
         )
         self.http = web.AppRunner(
-            make_app(self.engine, self.state, metrics.render),
+            make_app(self.engine, self.state, probes, metrics.render),
             access_log=None,
             handler_cancellation=True,  # a browser that closes a slot stream ends its handler
             shutdown_timeout=HTTP_GRACE_S,

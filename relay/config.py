@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from relay.core.addresses import IpNetwork
 from relay.transport.tls import NodeIdentity, TlsFiles
 
 DEFAULT_CAPACITY = 100
@@ -60,6 +61,8 @@ class Settings:
     http: Address
     public_url: str
     """Base of WHIP and WHEP URLs; empty for http://HTTP-HOST:PORT with the port that was bound."""
+    trusted_proxies: tuple[IpNetwork, ...]
+    """Whose X-Forwarded-For says whom a request is from."""
     media: Address
     media_advertise: Address
     trunk_grpc: Address
@@ -89,6 +92,13 @@ def parser() -> argparse.ArgumentParser:
         default="",
         metavar="URL",
         help="how clients reach --http (default: http://HOST:PORT)",
+    )
+    add(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="CIDR",
+        help="a TLS proxy in front of --http, whose X-Forwarded-For tells clients apart; may be repeated",
     )
     add("--media", required=True, metavar="HOST:PORT", help="the UDP port of all clients' media")
     add("--media-advertise", metavar="IP:PORT", help="where clients reach --media, if elsewhere")
@@ -152,6 +162,8 @@ def load_settings(arguments: Sequence[str] | None = None) -> Settings:
     trunk = attempt(
         "--trunk-advertise", lambda: _advertised(given.trunk_advertise, bound["trunk-udp"]), nowhere
     )
+    untrusted: tuple[IpNetwork, ...] = ()
+    proxies = attempt("--trusted-proxy", lambda: _networks(given.trusted_proxy), untrusted)
     attempt("--public-url", lambda: _check_url(given.public_url, bound["http"]), None)
     for flag, value in (("--node", given.node), ("--region", given.region)):
         if not _ID.fullmatch(value):
@@ -170,6 +182,7 @@ def load_settings(arguments: Sequence[str] | None = None) -> Settings:
         region=given.region,
         http=bound["http"],
         public_url=given.public_url.rstrip("/"),
+        trusted_proxies=proxies,
         media=bound["media"],
         media_advertise=media,
         trunk_grpc=bound["trunk-grpc"],
@@ -204,6 +217,13 @@ def _advertised(text: str | None, bound: Address) -> Address:
     if address.is_wildcard:
         raise ValueError(f"{address} is not an address that others reach")
     return address
+
+
+def _networks(texts: Sequence[str]) -> tuple[IpNetwork, ...]:
+    try:
+        return tuple(ipaddress.ip_network(text) for text in texts)
+    except ValueError as error:
+        raise ValueError(f"{error}; write it as 10.0.0.0/8 or 2001:db8::/32") from error
 
 
 def _check_url(url: str, http: Address) -> None:

@@ -58,6 +58,12 @@ class UnsupportedError(RelayError):
     status = 422
 
 
+class TooManyRequestsError(RelayError):
+    """The address asks more often than anybody needs (RFC 6585, section 4)."""
+
+    status = 429
+
+
 class UnavailableError(RelayError):
     """The node takes nobody now."""
 

@@ -28,6 +28,15 @@
  * @property {Node[]} fallbacks
  * @property {{because: string[]}} decision
  *
+ * @typedef {object} ProbeTarget
+ * @property {string} region
+ * @property {string} url  Of a node there that answers with nothing.
+ *
+ * @typedef {object} ProbePlan  What POST /v1/probe-plans answers.
+ * @property {ProbeTarget[]} regions  To be measured.
+ * @property {ProbeTarget[]} [more]  To be measured too when all of `regions` are further than `more_above_ms`.
+ * @property {number|null} [more_above_ms]
+ *
  * @typedef {object} Probe
  * @property {string} region
  * @property {number[]} rtt_ms  One round trip per sample, in milliseconds.
@@ -57,6 +66,10 @@
  * @property {string|null} originNode
  */
 
+/** Regions measured at a time: enough that seven take two turns, few enough that they do not queue behind each other. */
+const PROBES_AT_ONCE = 4;
+/** Patience of a whole `probe`: people wait for the join behind it, and what is known by then is enough. */
+const PROBE_WITHIN_MS = 5000;
 /** Answers of a node over HTTP: a reachable one takes milliseconds, so this is the patience for a dead one. */
 const HTTP_TIMEOUT_MS = 4000;
 /** From the answer to connected: ICE and DTLS are four round trips; 300 ms each and two losses fit. */
@@ -110,39 +123,104 @@ export async function postJson(url, body, init = {}) {
 }
 
 /**
- * Measure the round trip to regions, all at once: warm each connection, then time small requests on it.
+ * Measure the round trips that Thalweg wants to know before it places this client.
  *
- * @param {{region: string, url: string}[]} regions  From POST /v1/probe-plans.
- * @param {{samples?: number, timeoutMs?: number}} [options]
- * @returns {Promise<Probe[]>} All samples; a region that never answered is missing.
+ * Placement by measured round trips is what keeps a call's delay low, and the smallest of a few samples is what the path
+ * has without the queues that the others met. So each region gets one request that is not counted, because it opens
+ * the connection (DNS, TCP, TLS: three round trips of their own), and then `samples` small ones, one after the other,
+ * so that they do not wait for each other. The regions run side by side. When even the nearest of `regions` is further
+ * than `more_above_ms`, the client is not where its address seemed to be, and `more`, spread over the world, finds out
+ * where it is.
+ *
+ * Never throws: a client that could not measure still joins, and is placed by its address.
+ *
+ * @param {ProbePlan|ProbeTarget[]} plan  The answer of POST /v1/probe-plans, or its `regions` alone.
+ * @param {{samples?: number, timeoutMs?: number}} [options]  timeoutMs is the patience for one answer.
+ * @returns {Promise<Probe[]>} All samples; a region that did not answer is missing.
  */
-export async function probe(regions, { samples = 4, timeoutMs = 2000 } = {}) {
-  const probes = await Promise.all(
-    regions.map(async ({ region, url }) => ({ region, rtt_ms: await sampleRtt(url, samples, timeoutMs) })),
-  );
-  return probes.filter(({ rtt_ms }) => rtt_ms.length > 0);
+export async function probe(plan, { samples = 4, timeoutMs = 2000 } = {}) {
+  const { regions, more, more_above_ms: limit } = Array.isArray(plan) ? { regions: plan } : (plan ?? {});
+  const timings = new Timings();
+  const limits = { samples, timeoutMs, deadline: AbortSignal.timeout(PROBE_WITHIN_MS) };
+  try {
+    const first = await probeAll(regions, timings, limits);
+    const nearest = Math.min(...first.flatMap(({ rtt_ms }) => rtt_ms)); // Infinity when nobody answered
+    const enough = typeof limit !== "number" || nearest <= limit;
+    return enough ? first : [...first, ...(await probeAll(more, timings, limits))];
+  } finally {
+    timings.stop();
+  }
 }
 
-async function sampleRtt(url, samples, timeoutMs) {
-  const rtts = [];
-  // The first request opens the connection (DNS, TCP, TLS) and is not counted.
-  for (let i = 0; i <= samples; i += 1) {
-    const target = new URL(url);
-    target.searchParams.set("r", Math.random().toString(36).slice(2));
-    const begun = performance.now();
-    try {
-      const response = await fetch(target, { cache: "no-store", signal: AbortSignal.timeout(timeoutMs) });
-      await response.arrayBuffer();
-    } catch {
-      return rtts; // An unreachable region has no round trip, which is what the caller learns.
+async function probeAll(targets, timings, limits) {
+  const probes = (Array.isArray(targets) ? targets : []).map((target) => ({ ...target, rtt_ms: [] }));
+  const waiting = [...probes];
+  const work = async () => {
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      next.rtt_ms = await sampleRtt(next.url, timings, limits);
     }
-    const elapsed = performance.now() - begun;
-    // The browser's own clock leaves out how long a busy page took to notice (needs Timing-Allow-Origin).
-    const [timing] = performance.getEntriesByName(target.href);
-    const measured = timing?.responseStart ? timing.responseStart - timing.requestStart : elapsed;
-    if (i > 0) rtts.push(Math.round(measured * 100) / 100);
+  };
+  await Promise.all(Array.from({ length: PROBES_AT_ONCE }, work));
+  return probes.filter(({ rtt_ms }) => rtt_ms.length > 0).map(({ region, rtt_ms }) => ({ region, rtt_ms }));
+}
+
+async function sampleRtt(url, timings, { samples, timeoutMs, deadline }) {
+  const rtts = [];
+  try {
+    for (let i = 0; i <= samples; i += 1) {
+      const target = new URL(url);
+      target.searchParams.set("r", Math.random().toString(36).slice(2)); // names the entry in the browser's record
+      const begun = performance.now();
+      const response = await fetch(target, {
+        cache: "no-store",
+        credentials: "omit",
+        referrerPolicy: "no-referrer",
+        signal: AbortSignal.any([deadline, AbortSignal.timeout(timeoutMs)]),
+      });
+      const elapsed = performance.now() - begun;
+      await response.arrayBuffer();
+      if (!response.ok) break; // 429: others behind this address measure too; what we have will do.
+      if (i === 0) continue;
+      const rtt = Math.round(((await timings.of(target.href)) ?? elapsed) * 100) / 100;
+      if (rtt > 0) rtts.push(rtt); // 0 is a clock that the browser made coarse, against fingerprinting
+    }
+  } catch {
+    // An unreachable region has no round trip, which is what the caller learns.
   }
   return rtts;
+}
+
+/**
+ * What the browser's network stack noted of requests (Resource Timing; cross-origin it needs Timing-Allow-Origin): a
+ * page that is busy with its own start notices an answer late, the network stack does not. An observer and not
+ * `getEntriesByName`, because a page's record is full after 250 entries.
+ */
+class Timings {
+  #entries = new Map();
+  #observer = new PerformanceObserver((list) => this.#note(list.getEntries()));
+
+  constructor() {
+    this.#observer.observe({ type: "resource" });
+  }
+
+  /** @returns {Promise<number|null>} From the request's first byte to the answer's, in ms; null when nobody noted it. */
+  async of(url) {
+    this.#note(this.#observer.takeRecords());
+    // An entry may be made a moment after its answer was read.
+    if (!this.#entries.has(url)) await new Promise((resolve) => setTimeout(resolve));
+    this.#note(this.#observer.takeRecords());
+    const { requestStart = 0, responseStart = 0 } = this.#entries.get(url) ?? {};
+    this.#entries.delete(url);
+    return requestStart > 0 && responseStart > requestStart ? responseStart - requestStart : null;
+  }
+
+  stop() {
+    this.#observer.disconnect();
+  }
+
+  #note(entries) {
+    for (const entry of entries) this.#entries.set(entry.name, entry);
+  }
 }
 
 /**

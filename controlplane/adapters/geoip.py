@@ -6,7 +6,6 @@ such as "city ipv4") and are read through maxminddb. An unknown place is None, n
 """
 
 import importlib.util
-import ipaddress
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -18,10 +17,10 @@ import maxminddb
 import structlog
 from geoip2.errors import AddressNotFoundError
 
+from controlplane.core.addresses import IpAddress, parse_address
+from controlplane.core.countries import centroid_country, country_only
 from controlplane.core.model import Location
 from controlplane.errors import InvalidInputError
-
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 SCHEMA_SAMPLE = 1000
 """Records that are looked at to see whether a flat file has coordinates: enough to pass the reserved ranges."""
@@ -92,18 +91,6 @@ class GeoIp:
             return None
 
 
-def parse_address(text: str) -> IpAddress | None:
-    """Return an IP address, an IPv4-mapped one (RFC 4291 section 2.5.5.2) as IPv4; None if it is none."""
-    try:
-        ip = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id:
-        return None  # a zone (RFC 4007) means something on the host that wrote it only
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return mapped or ip
-
-
 # --- files --------------------------------------------------------------------------------------
 
 
@@ -142,10 +129,13 @@ class _CityFile:
 
     def locate(self, address: IpAddress) -> Location | None:
         try:
-            place = self._look_up(address).location
+            answer = self._look_up(address)
         except AddressNotFoundError:
             return None
-        return _location(place.latitude, place.longitude, place.accuracy_radius)
+        place, city = answer.location, answer.city
+        found = _location(place.latitude, place.longitude, place.accuracy_radius)
+        named = city.names or city.geoname_id or answer.subdivisions
+        return found if found is None or named else country_only(found, answer.country.iso_code)
 
     def close(self) -> None:
         self._reader.close()
@@ -157,14 +147,34 @@ class _FlatFile:
     def __init__(self, path: Path, reader: maxminddb.Reader) -> None:
         self.path = path
         self._reader = reader
+        self._names_cities = any(
+            isinstance(record, dict) and record.get("city")
+            for _, record in islice(reader, SCHEMA_SAMPLE)
+        )
         self.ip_version = reader.metadata().ip_version
         self.built_at = float(reader.metadata().build_epoch)
 
     def locate(self, address: IpAddress) -> Location | None:
-        return _flat_place(self._reader.get(address))
+        record = self._reader.get(address)
+        found = _flat_place(record)
+        if found is None or not isinstance(record, dict):
+            return None
+        if any(record.get(name) for name in _FLAT_NAMES):
+            return found
+        country = record.get("country_code")
+        code = country if isinstance(country, str) else None
+        if self._names_cities or "city" in record:
+            return country_only(found, code)
+        # Nothing but coordinates: they tell by themselves, if they are known ones.
+        stands_for = centroid_country(found)
+        return found if stands_for is None else country_only(found, code or stands_for)
 
     def close(self) -> None:
         self._reader.close()
+
+
+_FLAT_NAMES = ("city", "state1", "state2", "postcode")
+"""Members of a flat record that say more than the country."""
 
 
 def _flat_place(record: object) -> Location | None:

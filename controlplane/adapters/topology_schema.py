@@ -3,11 +3,11 @@
 regions/schema.json is generated from these models (`json_schema`), so that editors complete and check.
 """
 
-import ipaddress
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from controlplane.core.addresses import parse_network
 from controlplane.core.model import (
     LinkSeed,
     Location,
@@ -151,8 +151,7 @@ def to_topology(model: TopologyModel) -> Topology:
             for link in model.links
         ),
         overrides=tuple(
-            Override(ipaddress.ip_network(one.cidr), RegionId(one.region))
-            for one in model.overrides
+            Override(parse_network(one.cidr), RegionId(one.region)) for one in model.overrides
         ),
         policy=Policy(**model.policy.model_dump()),
     )

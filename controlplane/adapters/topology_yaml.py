@@ -30,6 +30,7 @@ from pydantic_core import ErrorDetails
 
 from controlplane.adapters import topology_schema, yaml_tree
 from controlplane.adapters.yaml_tree import Path, YamlTree
+from controlplane.core.addresses import parse_network
 from controlplane.core.model import Topology
 from controlplane.errors import InvalidInputError
 
@@ -317,8 +318,8 @@ def _overrides(tree: YamlTree, known: list[str]) -> Iterator[_Found]:
         fault = _cidr_fault(cidr)
         if fault:
             yield _Found(line, column, "TOPO010", *fault)
-        elif seen.setdefault(ipaddress.ip_network(cidr), line) != line:
-            what = f"{cidr} is here a second time; the first is in line {seen[ipaddress.ip_network(cidr)]}"
+        elif seen.setdefault(parse_network(cidr), line) != line:
+            what = f"{cidr} is here a second time; the first is in line {seen[parse_network(cidr)]}"
             yield _Found(line, column, "TOPO010", what, "an address range belongs to one region")
 
 

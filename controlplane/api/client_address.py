@@ -1,14 +1,16 @@
-"""Whose address a join is for: what the caller says, or a chain of proxies that is trusted hop by hop."""
+"""Whose address a join is for: what the caller says, or a chain of proxies that is trusted hop by hop.
 
-import ipaddress
-from collections.abc import Sequence
+Only X-Forwarded-For is read. A proxy that appends to it hands on `Forwarded` (RFC 7239) as the client wrote it, so
+reading both would let a client choose which of the two is believed.
+"""
 
-from controlplane.adapters.geoip import IpAddress, parse_address
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
-IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+from controlplane.core.addresses import IpAddress, IpNetwork, parse_address
 
 MAX_HOPS = 32
-"""Longer X-Forwarded-For chains are made up."""
+"""Longer chains of trusted proxies are made up."""
 
 
 def client_address(
@@ -24,20 +26,27 @@ def client_address(
     (`forwarded_for`: one string per header line) counts if the connection's other end, `peer`, is a trusted
     proxy. It is walked from the right, because everything left of the last trusted hop can be forged: the first
     address that is not a trusted proxy is the client. A chain of trusted proxies only ends at its first entry.
-    A hop that is no address ends the walk with None. The peer itself is never the answer: it is the signalling
-    server, whose place says nothing about the participant's.
+    A hop that is no address ends the walk with None, an empty one too: whoever wrote it did not know the client,
+    and left of it stands what the client says itself. The peer is never the answer: it is the signalling server,
+    whose place says nothing about the participant's.
     """
     if vouched is not None:
         return _text(parse_address(vouched))
     if not _is_trusted(parse_address(peer or ""), trusted):
         return None
-    hops = [hop for line in forwarded_for for hop in line.split(",")]
     address: IpAddress | None = None
-    for hop in reversed(hops[-MAX_HOPS:]):
+    hops = _from_the_right(forwarded_for)
+    for hop in islice(hops, MAX_HOPS):
         address = parse_address(_without_port(hop.strip()))
         if address is None or not _is_trusted(address, trusted):
-            break
-    return _text(address)
+            return _text(address)
+    return _text(address) if next(hops, None) is None else None
+
+
+def _from_the_right(lines: Sequence[str]) -> Iterator[str]:
+    """Yield the entries of all header lines, which are one list (RFC 9110, 5.3), the last first."""
+    for line in reversed(lines):
+        yield from reversed(line.rsplit(",", MAX_HOPS))
 
 
 def _text(address: IpAddress | None) -> str | None:
@@ -51,5 +60,6 @@ def _is_trusted(address: IpAddress | None, trusted: Sequence[IpNetwork]) -> bool
 def _without_port(hop: str) -> str:
     """Return `192.0.2.1:4711` and `[2001:db8::1]:4711` without the port that some proxies append."""
     if hop.startswith("["):
-        return hop[1:].partition("]")[0]
+        inside, _, port = hop[1:].partition("]")
+        return inside if port[:1] in ("", ":") else hop
     return hop.partition(":")[0] if hop.count(":") == 1 else hop

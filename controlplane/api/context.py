@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from controlplane.api.client_address import IpNetwork
 from controlplane.api.keys import ApiKeys
 from controlplane.api.metrics import Metrics
+from controlplane.core.addresses import IpNetwork
+from controlplane.services.explaining import Explaining
 from controlplane.services.fleet import Fleet
 from controlplane.services.joins import Joins
+from controlplane.services.planning import Planning
 from controlplane.services.rooms import Rooms
 from controlplane.services.topologies import Topologies, TopologyParser
 from controlplane.store.base import Store
@@ -22,6 +24,8 @@ class ApiContext:
     rooms: Rooms
     fleet: Fleet
     topologies: Topologies
+    planning: Planning
+    explaining: Explaining
     store: Store
     """Only its events are read here."""
     keys: ApiKeys

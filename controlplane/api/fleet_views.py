@@ -2,13 +2,14 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field, RootModel
+from pydantic import ConfigDict, Field
 
 from controlplane.api.views import Track, View
 from controlplane.core.model import Assignment
+from controlplane.core.sums import access_rtt
 from controlplane.services.fleet import NodeView
 from controlplane.services.rooms import LinkView, RoomPage, RoomView
-from controlplane.services.topologies import TopologyDiff, VersionedTopology
+from controlplane.services.topologies import VersionedTopology
 
 
 class Occupant(View):
@@ -28,7 +29,7 @@ class Occupant(View):
     @classmethod
     def of(cls, lease: Assignment) -> "Occupant":
         """Return the view of an assignment, as a line of its room."""
-        chosen = next(c for c in lease.decision.candidates if c.node == lease.decision.node)
+        rtt = access_rtt(lease)
         return cls(
             participant=lease.participant,
             role=lease.role,
@@ -36,8 +37,8 @@ class Occupant(View):
             region=lease.region,
             epoch=lease.epoch,
             live=lease.live,
-            rtt_ms=chosen.rtt.rtt_ms,
-            rtt_source=chosen.rtt.source,
+            rtt_ms=rtt.rtt_ms,
+            rtt_source=rtt.source,
             assigned_at=lease.assigned_at,
             tracks=[Track.of(track) for track in lease.tracks],
         )
@@ -124,6 +125,15 @@ class RoomList(View):
         return cls(rooms=lines, next=page.next)
 
 
+class DrainView(View):
+    """What an operator wants of a node."""
+
+    reason: str
+    deadline_in_s: float = Field(description="Seconds until everybody left is moved; 0 behind it.")
+    pace: float | None = Field(description="People a second before that; null for nobody.")
+    done: bool = Field(description="The node has been empty since.")
+
+
 class NodeAnswer(View):
     """A node."""
 
@@ -138,6 +148,7 @@ class NodeAnswer(View):
     version: str
     http_url: str
     heard_age_s: float = Field(description="Seconds since it was heard.")
+    drain: DrainView | None
 
     @classmethod
     def of(cls, view: NodeView) -> "NodeAnswer":
@@ -155,7 +166,20 @@ class NodeAnswer(View):
             version=node.version,
             http_url=node.http_url,
             heard_age_s=round(view.heard_age_s, 3),
+            drain=_drain(view),
         )
+
+
+def _drain(view: NodeView) -> DrainView | None:
+    drain = view.drain
+    if drain is None:
+        return None
+    return DrainView(
+        reason=drain.reason,
+        deadline_in_s=round(view.drain_left_s or 0.0, 1),
+        pace=drain.pace,
+        done=drain.done,
+    )
 
 
 class NodeList(View):
@@ -182,34 +206,3 @@ class DisplacedView(View):
     room: str
     participant: str
     region: str
-
-
-class TopologyDiffAnswer(View):
-    """What a new topology would do."""
-
-    version: int = Field(description="The version that it was compared with.")
-    added: list[str]
-    removed: list[str]
-    changed: list[str]
-    would_move: list[DisplacedView] = Field(description="Some of those who would have to move.")
-    would_move_total: int
-
-    @classmethod
-    def of(cls, diff: TopologyDiff) -> "TopologyDiffAnswer":
-        """Return the view of a diff."""
-        moves = [
-            DisplacedView(room=one.room, participant=one.participant, region=one.region)
-            for one in diff.would_move
-        ]
-        return cls(
-            version=diff.version,
-            added=list(diff.added),
-            removed=list(diff.removed),
-            changed=list(diff.changed),
-            would_move=moves,
-            would_move_total=diff.would_move_total,
-        )
-
-
-class TopologyOutcome(RootModel[TopologyAnswer | TopologyDiffAnswer]):
-    """The new topology, or with dry_run what it would do."""

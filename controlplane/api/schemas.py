@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from controlplane.adapters.geoip import parse_address
+from controlplane.core.addresses import parse_address
 from controlplane.core.ids import id_refusal, name_refusal
 from controlplane.core.model import (
     Join,
@@ -145,6 +145,29 @@ class JoinBody(Strict):
         )
 
 
+class DecisionBody(Strict):
+    """Ask where somebody would go, without joining."""
+
+    client_ip: Annotated[str, AfterValidator(_is_address)] | None = Field(
+        default=None, max_length=64, description="The client's address."
+    )
+    room: CallerId | None = Field(
+        default=None, description="The room to join; an empty one if left out."
+    )
+    role: Literal["publisher", "viewer"] = "publisher"
+    probes: list[Probe] = Field(
+        default_factory=list, max_length=32, description="What the client measured."
+    )
+    require: Require = Field(default_factory=Require)
+
+    def to_join(self, client_ip: str | None) -> Join:
+        """Return the join that is decided on. Its participant is nobody's id, and so is a room that was left out."""
+        asked = JoinBody(
+            session="preview", probes=self.probes, role=self.role, require=self.require
+        )
+        return asked.to_join(self.room or "", "", client_ip)
+
+
 class ProbePlanBody(Strict):
     """Ask which regions a client should measure."""
 
@@ -160,6 +183,18 @@ class DrainBody(Strict):
         default=600, ge=0, le=86_400, description="Seconds until those who are left are moved."
     )
     reason: str = Field(default="", max_length=200, description="For the people who wonder.")
+    pace: float | None = Field(
+        default=None,
+        gt=0,
+        le=800,
+        description="People a second who are moved before the deadline; nobody if left out.",
+    )
+
+
+class DrainQuery(Query):
+    """How to treat the drain."""
+
+    dry_run: bool = Field(default=False, description="Say who would go where, change nothing.")
 
 
 class RoomsQuery(Query):

@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from controlplane.core.explain import runner_up
-from controlplane.core.model import Candidate, Decision, Location, TrackStatus
+from controlplane.core.model import Assignment, Candidate, Decision, Location, TrackStatus
+from controlplane.core.sums import access_rtt
 from controlplane.services.joins import IceServer, Joined, NodeAddress, ProbePlan, Seat
 
 
@@ -86,7 +87,7 @@ def ice_server(server: IceServer) -> StunServer | TurnServer:
 class RunnerUp(View):
     """The best node of another region, else of the same one."""
 
-    node: str
+    node: str | None
     region: str
     score_gap_ms: float = Field(description="How much worse, in milliseconds of cost.")
 
@@ -109,13 +110,13 @@ class ShortDecision(View):
     runner_up: RunnerUp | None
 
     @classmethod
-    def of(cls, decision: Decision) -> "ShortDecision":
-        """Return the short form of a decision."""
-        chosen = next(c for c in decision.candidates if c.node == decision.node)
+    def of(cls, assignment: Assignment) -> "ShortDecision":
+        """Return the short form of the decision behind an assignment."""
+        decision, rtt = assignment.decision, access_rtt(assignment)
         return cls(
             because=list(decision.because),
-            rtt_ms=chosen.rtt.rtt_ms,
-            rtt_source=chosen.rtt.source,
+            rtt_ms=rtt.rtt_ms,
+            rtt_source=rtt.source,
             runner_up=RunnerUp.of(decision),
         )
 
@@ -154,7 +155,7 @@ class JoinedView(View):
             ice_servers=[ice_server(server) for server in joined.ice_servers],
             fallbacks=[Address.of(node) for node in joined.fallbacks],
             expires_at=lease.expires_at,
-            decision=ShortDecision.of(lease.decision),
+            decision=ShortDecision.of(lease),
         )
 
 
@@ -186,17 +187,17 @@ class SeatView(View):
             node=Address.of(seat.node),
             fallbacks=[Address.of(node) for node in seat.fallbacks],
             expires_at=lease.expires_at,
-            decision=ShortDecision.of(lease.decision),
+            decision=ShortDecision.of(lease),
             live=lease.live,
             tracks=[Track.of(track) for track in lease.tracks],
         )
 
 
 class CandidateView(View):
-    """One node that was considered."""
+    """One region that was considered."""
 
-    node: str
     region: str
+    node: str | None = Field(description="The best of its nodes; null if refused.")
     rtt_ms: float
     spread_ms: float
     rtt_source: str
@@ -206,6 +207,9 @@ class CandidateView(View):
     )
     terms: Mapping[str, float] = Field(description="What the score is made of.")
     refusal: str | None = Field(description="Why not; null if it was eligible.")
+    refused: Mapping[str, str] = Field(
+        description="Nodes of the region that were refused, and why."
+    )
 
     @classmethod
     def of(cls, candidate: Candidate) -> "CandidateView":
@@ -220,33 +224,7 @@ class CandidateView(View):
             score=candidate.score,
             terms=candidate.terms,
             refusal=candidate.refusal,
-        )
-
-
-class DecisionView(View):
-    """The whole reasoning behind an assignment."""
-
-    node: str
-    region: str
-    decided_at: float = Field(description="Seconds since 1970.")
-    location: Place | None
-    location_source: str
-    because: list[str]
-    candidates: list[CandidateView] = Field(
-        description="Everything that was considered, best first."
-    )
-
-    @classmethod
-    def of(cls, decision: Decision) -> "DecisionView":
-        """Return the view of a decision."""
-        return cls(
-            node=decision.node,
-            region=decision.region,
-            decided_at=decision.decided_at,
-            location=Place.of(decision.location),
-            location_source=decision.location_source,
-            because=list(decision.because),
-            candidates=[CandidateView.of(candidate) for candidate in decision.candidates],
+            refused={str(node): why for node, why in candidate.refused.items()},
         )
 
 

@@ -19,7 +19,20 @@ COMMANDS = {
         "Show media going through a cascade, without a browser.",
     ),
     "serve": ("controlplane.cli.serve:serve", "Run the control plane."),
-    "topology": ("controlplane.cli.topology:app", "Check topology files."),
+    "simulate": (
+        "controlplane.cli.simulate:simulate",
+        "Replay a trace of joins: how good would every room have been?",
+    ),
+    "topology": (
+        "controlplane.cli.topology:app",
+        "Topology files: validate, diff, plan, apply; and the regions' status.",
+    ),
+    "node": ("controlplane.cli.node:app", "Nodes: list, show, drain, undrain."),
+    "room": ("controlplane.cli.room:app", "Rooms: who sits where, and the links."),
+    "explain": (
+        "controlplane.cli.explain:explain",
+        "Tell why somebody sits where they sit, or where an address would go.",
+    ),
 }
 """Name → where its function or app is, and one line for `thalweg --help`."""
 
@@ -43,7 +56,7 @@ def _load(name: str, target: str) -> Callable[..., Any]:
     found = getattr(import_module(module), attribute)
     if isinstance(found, typer.Typer):
         return found
-    single = typer.Typer(add_completion=False)
+    single = typer.Typer(add_completion=False, rich_markup_mode="rich")
     single.command(name)(found)
     return single
 

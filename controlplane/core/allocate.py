@@ -1,42 +1,49 @@
 """Where a participant goes: a pure function of the join, the room, the world and the time.
 
 1. Hard rules first (core/rules.py); each refusal is named.
-2. Everybody who passes gets a score in milliseconds, lower is better:
+2. Every region that is left gets a score in milliseconds, lower is better:
    - "delay": the mean one-way delay between the newcomer and the others it exchanges media with;
    - "edge": `edge_weight` times the mean access round trip of such a pair, which is what repairing a loss costs;
    - "load": what a crowded node costs. It is zero on a node that already carries the room and has headroom: a room
      that stays together needs fewer links, and its node was paid for when it was opened.
-3. The smallest score wins; ties are broken by the room's name. No dice, no order of arrival: two replicas that see
+3. Inside a region the room's own node while it has headroom, else the emptiest, own placements counted. A node that
+   many are just connecting to comes after its neighbours.
+4. The smallest score wins; ties are broken by the room's name. No dice, no order of arrival: two replicas that see
    the same decide the same.
 
-One decision costs O(participants of the room + nodes x nodes of the room).
+One decision costs O(nodes + regions²), whatever the number of people: rooms come summed up by node.
 """
 
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from controlplane.core.delay import SFU_MS, Group, groups
 from controlplane.core.explain import Ranking, explain, explain_refusal
-from controlplane.core.load import ROOM_HEADROOM, corrected_load, load_ms
-from controlplane.core.mesh import between
+from controlplane.core.load import ROOM_HEADROOM, corrected_load, is_ramping, load_ms
 from controlplane.core.model import (
-    Assignment,
     Candidate,
     Decision,
     Join,
     Node,
     NodeId,
     RegionId,
-    Role,
-    Room,
     RoomId,
+    RttEstimate,
     World,
 )
+from controlplane.core.peers import Peers
 from controlplane.core.rtt import Estimates, unknown_rtt
-from controlplane.core.rules import LIVE_RULES, RESIDENCY, Case, refusal, rule_of
+from controlplane.core.rules import (
+    LIVE_RULES,
+    RESIDENCY,
+    Case,
+    node_refusal,
+    region_refusal,
+    rule_of,
+    takes,
+)
+from controlplane.core.sums import Sums
 
 MAX_FALLBACKS = 2
 
@@ -59,147 +66,153 @@ class Refused:
     kind: RefusalKind
     because: tuple[str, ...]
     candidates: tuple[Candidate, ...]
-    """Every node, each with its refusal."""
+    """Every region that has nodes, each with its refusal."""
     allowed_regions: tuple[RegionId, ...]
     """The declared regions that the join's own requirements leave."""
 
 
 def allocate(
-    join: Join, room: Room, world: World, estimates: Estimates, *, now: float
+    join: Join, others: Sums, world: World, estimates: Estimates, *, now: float
 ) -> Decision | Refused:
-    """Choose a node for `join`. `estimates` are the newcomer's; the others' are in their assignments."""
-    others = [
-        one
-        for one in room.assignments.values()
-        if one.participant != join.participant and one.expires_at > now
-    ]
-    view = _View(join, world, estimates, others, now)
+    """Choose a node for `join`. `estimates` are the newcomer's; `others` is the room without it."""
+    view = _View(join, others, world, estimates, now)
     candidates = sorted(
-        (view.candidate(node) for node in world.nodes.values()),
+        (view.candidate(region, nodes) for region, nodes in view.regions.items()),
         key=lambda candidate: _rank(candidate, join.room),
     )
-    eligible = [one for one in candidates if one.score is not None]
-    if not eligible:
-        return _refused(join, world, candidates, now)
-    chosen = eligible[0]
-    ranking = Ranking(chosen, candidates, groups(others), world, estimates)
+    chosen = candidates[0] if candidates else None
+    if chosen is None or chosen.node is None:
+        return _refused(view, candidates)
     return Decision(
         node=chosen.node,
         region=chosen.region,
-        because=explain(ranking),
+        because=explain(Ranking(chosen, candidates, others, world, estimates)),
         candidates=tuple(candidates),
-        fallbacks=_fallbacks(eligible),
+        fallbacks=_fallbacks(candidates, view.beside(chosen)),
         decided_at=now,
         location=estimates.location,
         location_source=estimates.location_source,
+        others=sum(group.count for group in others.values()),
     )
 
 
 class _View:
-    """The room as one newcomer sees it, summed up once for all candidates."""
+    """The world and the room as one newcomer sees them."""
 
     def __init__(
-        self,
-        join: Join,
-        world: World,
-        estimates: Estimates,
-        others: Sequence[Assignment],
-        now: float,
+        self, join: Join, others: Sums, world: World, estimates: Estimates, now: float
     ) -> None:
-        self._join, self._world, self._estimates, self._now = join, world, estimates, now
-        self._carriers = {one.node for one in others}
-        self._peers = groups(one for one in others if _exchange(join.role, one.role))
-        self._count = sum(peer.count for peer in self._peers)
-        self._access = math.fsum(peer.access_ms for peer in self._peers)
+        self.join, self.world, self.now = join, world, now
+        self._others, self._estimates = others, estimates
+        self._room_lot = zlib.crc32(join.room.encode())
+        self.regions: dict[RegionId, list[tuple[Node, float]]] = {}
+        """Nodes with their corrected load, by region."""
+        placed = world.placed
+        for id_, node in world.nodes.items():
+            load = corrected_load(node, placed.get(id_, 0))
+            self.regions.setdefault(node.region, []).append((node, load))
+        self._peers = Peers(join.role, others)
 
-    def candidate(self, node: Node) -> Candidate:
-        """Return the node with its score or its refusal."""
-        rtt = self._estimates.rtts.get(node.region) or unknown_rtt()
-        region = self._world.topology.regions.get(node.region)
-        why_not = refusal(Case(node, region, self._join, self._now))
+    def candidate(self, id_: RegionId, nodes: Sequence[tuple[Node, float]]) -> Candidate:
+        """Return the region with the score of its best node, or with its refusal."""
+        rtt = self._estimates.rtts.get(id_) or unknown_rtt()
+        why_not = region_refusal(self.join, id_, self.world.topology.regions.get(id_))
         if why_not is not None:
-            return Candidate(node.id, node.region, rtt, None, {}, why_not)
-        terms = self._terms(node, rtt.rtt_ms)
-        return Candidate(node.id, node.region, rtt, math.fsum(terms.values()), terms)
+            return Candidate(id_, None, rtt, None, {}, why_not)
+        able = [(node, load) for node, load in nodes if takes(node, load, self.join, self.now)]
+        refused = self._refusals(nodes) if len(able) < len(nodes) else {}
+        if not able:
+            return Candidate(
+                id_, None, rtt, None, {}, refused[min(refused)] if len(refused) == 1
+                else f"no node: none of its {len(nodes)} nodes takes this participant", refused,
+            )  # fmt: skip
+        return self._scored(id_, able, rtt, refused)
 
-    def _terms(self, node: Node, access: float) -> Mapping[str, float]:
-        load = corrected_load(node)
-        carries = node.id in self._carriers
-        weight = self._world.topology.policy.edge_weight
-        mean_access = (access + self._access / self._count) / 2 if self._count else access
-        return {
-            "delay": self._delay(node, access),
-            "edge": weight * mean_access,
-            "load": 0.0 if carries and load < ROOM_HEADROOM else load_ms(load),
-        }
+    def _scored(
+        self,
+        region: RegionId,
+        able: Sequence[tuple[Node, float]],
+        rtt: RttEstimate,
+        refused: Mapping[NodeId, str],
+    ) -> Candidate:
+        """Compare the room's own nodes in the region with its emptiest one."""
+        access, topology = rtt.rtt_ms, self.world.topology
+        edge = topology.policy.edge_weight * self._peers.mean_access(access)
+        apart = self._peers.delay_ms(region, access, self.world.region_rtt)
+        emptiest = min(able, key=self._emptiness)
+        best: tuple[float, float, Node] = (load_ms(emptiest[1]), apart, emptiest[0])
+        for node, load in able:
+            group = self._others.get(node.id)
+            if group is None:
+                continue
+            stays = load < ROOM_HEADROOM and not self._ramps(node)
+            together = self._peers.delay_beside_ms(group, apart, self.world.region_rtt)
+            own = (0.0 if stays else load_ms(load), together, node)
+            if (own[0] + own[1], load, node.id) < (best[0] + best[1], load, best[2].id):
+                best = own
+        crowd, delay, node = best
+        terms = {"delay": delay, "edge": edge, "load": crowd}
+        return Candidate(region, node.id, rtt, delay + edge + crowd, terms, None, refused)
 
-    def _delay(self, node: Node, access: float) -> float:
-        if not self._count:
-            # Nobody to exchange media with yet; a node that carries the room saves the hop that will come.
-            split = bool(self._carriers) and node.id not in self._carriers
-            return access / 2 + SFU_MS * (1 + split)
-        return math.fsum(self._delay_to(node, access, peer) for peer in self._peers) / self._count
+    def beside(self, chosen: Candidate) -> list[NodeId]:
+        """Return the other nodes of the chosen region, the emptiest first."""
+        nodes = self.regions[chosen.region]
+        able = [one for one in nodes if takes(one[0], one[1], self.join, self.now)]
+        return [node.id for node, _ in sorted(able, key=self._emptiness) if node.id != chosen.node]
 
-    def _delay_to(self, node: Node, access: float, peer: Group) -> float:
-        if node.id == peer.node:
-            return peer.count * (access / 2 + SFU_MS) + peer.access_ms / 2
-        link = between(self._world.region_rtt, node.region, peer.region)
-        return peer.count * ((access + link) / 2 + 2 * SFU_MS) + peer.access_ms / 2
+    def _emptiness(self, one: tuple[Node, float]) -> tuple[bool, float, int, NodeId]:
+        node, load = one
+        return self._ramps(node), load, zlib.crc32(node.id.encode(), self._room_lot), node.id
+
+    def _ramps(self, node: Node) -> bool:
+        return is_ramping(node, self.world.placed.get(node.id, 0))
+
+    def _refusals(self, nodes: Sequence[tuple[Node, float]]) -> dict[NodeId, str]:
+        placed = self.world.placed
+        cases = (Case(node, placed.get(node.id, 0), self.join, self.now) for node, _ in nodes)
+        found = {case.node.id: node_refusal(case) for case in cases}
+        return {id_: why for id_, why in sorted(found.items()) if why is not None}
 
 
-def _exchange(one: Role, other: Role) -> bool:
-    """Return whether media flows between two participants; two viewers have nothing for one another."""
-    return Role.PUBLISHER in (one, other)
-
-
-def _rank(candidate: Candidate, room: RoomId) -> tuple[bool, float, int, NodeId]:
+def _rank(candidate: Candidate, room: RoomId) -> tuple[bool, float, int, RegionId]:
     if candidate.score is None:
-        return True, candidate.rtt.rtt_ms, 0, candidate.node
-    return False, candidate.score, _lot(room, candidate.node), candidate.node
+        return True, candidate.rtt.rtt_ms, 0, candidate.region
+    return False, candidate.score, _lot(room, candidate.region), candidate.region
 
 
-def _lot(room: RoomId, node: NodeId) -> int:
-    """Return what breaks ties: by room, or every room whose first participant is unknown began on one node."""
-    return zlib.crc32(f"{room}/{node}".encode())
+def _lot(room: RoomId, region: RegionId) -> int:
+    """Return what breaks ties: by room, or every room whose first participant is unknown began in one region."""
+    return zlib.crc32(f"{room}/{region}".encode())
 
 
-def _fallbacks(eligible: Sequence[Candidate]) -> tuple[NodeId, ...]:
-    """Return the best others, each region once before any twice: what broke a node may have broken its region."""
-    regions = {eligible[0].region}
-    elsewhere: list[NodeId] = []
-    beside: list[NodeId] = []
-    for one in eligible[1:]:
-        (beside if one.region in regions else elsewhere).append(one.node)
-        regions.add(one.region)
+def _fallbacks(candidates: Sequence[Candidate], beside: Sequence[NodeId]) -> tuple[NodeId, ...]:
+    """Return the best of other regions, then of the same: what broke a node may have broken its region."""
+    elsewhere = [one.node for one in candidates[1:] if one.node is not None]
     return tuple([*elsewhere, *beside][:MAX_FALLBACKS])
 
 
-def _refused(join: Join, world: World, candidates: Sequence[Candidate], now: float) -> Refused:
-    regions = world.topology.regions
-    required = join.require
-    allowed = tuple(
-        region
-        for region in sorted(regions)
-        if required.residency <= regions[region].residency
-        and (not required.regions or region in required.regions)
-    )
-    kind = _kind(join, world, candidates, now, allowed)
+def _refused(view: _View, candidates: Sequence[Candidate]) -> Refused:
+    join, regions = view.join, view.world.topology.regions
+    allowed = tuple(id_ for id_ in sorted(regions) if not region_refusal(join, id_, regions[id_]))
+    kind = _kind(view, candidates, allowed)
     return Refused(kind, explain_refusal(join, candidates, allowed), tuple(candidates), allowed)
 
 
-def _kind(
-    join: Join,
-    world: World,
-    candidates: Sequence[Candidate],
-    now: float,
-    allowed: Sequence[RegionId],
-) -> RefusalKind:
-    if join.require.residency:
-        cases = (
-            Case(node, world.topology.regions.get(node.region), join, now)
-            for node in world.nodes.values()
+def _kind(view: _View, candidates: Sequence[Candidate], allowed: Sequence[RegionId]) -> RefusalKind:
+    join, regions = view.join, view.world.topology.regions
+    if join.require.residency and (
+        not allowed
+        or any(
+            takes(node, load, join, view.now)
+            for id_, nodes in view.regions.items()
+            if region_refusal(join, id_, regions.get(id_), but=RESIDENCY) is None
+            for node, load in nodes
         )
-        if not allowed or any(refusal(case, but=RESIDENCY) is None for case in cases):
-            return RefusalKind.RESIDENCY
-    there = [one for one in candidates if rule_of(one.refusal or "") not in LIVE_RULES]
-    return RefusalKind.CAPACITY if there else RefusalKind.NO_NODES
+    ):
+        return RefusalKind.RESIDENCY
+    willing = any(
+        (one.node is None and not one.refused)
+        or any(rule_of(why) not in LIVE_RULES for why in one.refused.values())
+        for one in candidates
+    )
+    return RefusalKind.CAPACITY if willing else RefusalKind.NO_NODES

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controlplane.core.model import NodeId, NodeState, Role, Room, World
+from controlplane.core.model import NodeId, NodeState, RoomId, World
 from controlplane.core.session import LinkSpec
+from controlplane.core.sums import Sums
 
 Links = frozenset[LinkSpec]
 
@@ -28,14 +29,14 @@ class LinkDiff:
         return frozenset(node for link in changed for node in (link.from_node, link.to_node))
 
 
-def plan(room: Room, world: World) -> Links:
+def plan(room: RoomId, sums: Sums, world: World) -> Links:
     """Return the links that the room needs now.
 
     Nodes that are lost or unknown get none: their people are on their way elsewhere.
     """
-    senders, receivers = _ends(room, world)
+    senders, receivers = _ends(sums, world)
     return frozenset(
-        LinkSpec(room.id, sender, receiver)
+        LinkSpec(room, sender, receiver)
         for sender in senders
         for receiver in receivers
         if sender != receiver
@@ -47,21 +48,21 @@ def diff(before: Links, after: Links) -> LinkDiff:
     return LinkDiff(tuple(sorted(after - before)), tuple(sorted(before - after)))
 
 
-def validate(links: Iterable[LinkSpec], room: Room, world: World) -> tuple[str, ...]:
+def validate(links: Iterable[LinkSpec], room: RoomId, sums: Sums, world: World) -> tuple[str, ...]:
     """Return what is wrong with the links of a room; empty when all holds.
 
     Connected: each receiver is reached from each sender. One path and no duplicate: no link twice. No loop: no link to
     its own node; and since nodes forward only what was published at them, no longer loop can exist. Nothing else:
     no link that nobody needs.
     """
-    senders, receivers = _ends(room, world)
+    senders, receivers = _ends(sums, world)
     needed = {(a, b) for a in senders for b in receivers if a != b}
     problems: list[str] = []
     counted = Counter(links)
     present = {(link.from_node, link.to_node) for link in counted}
     for link, times in sorted(counted.items()):
         name = f"{link.from_node} → {link.to_node}"
-        if link.room != room.id:
+        if link.room != room:
             problems.append(f"{name} belongs to room {link.room}")
         if times > 1:
             problems.append(f"{name} is there {times} times: tracks would arrive twice")
@@ -73,12 +74,11 @@ def validate(links: Iterable[LinkSpec], room: Room, world: World) -> tuple[str, 
     return tuple(problems)
 
 
-def _ends(room: Room, world: World) -> tuple[set[NodeId], set[NodeId]]:
+def _ends(sums: Sums, world: World) -> tuple[set[NodeId], set[NodeId]]:
     """Return the nodes that have a publisher and the nodes that have somebody."""
     present = [
-        one
-        for one in room.assignments.values()
-        if one.node in world.nodes and world.nodes[one.node].state is not NodeState.LOST
+        group
+        for group in sums.values()
+        if group.node in world.nodes and world.nodes[group.node].state is not NodeState.LOST
     ]
-    senders = {one.node for one in present if one.role is Role.PUBLISHER}
-    return senders, {one.node for one in present}
+    return {group.node for group in present if group.publishers}, {group.node for group in present}

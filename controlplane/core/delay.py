@@ -2,31 +2,18 @@
 
     one way(i, j) = (rtt(i, node i) + rtt(node i, node j) + rtt(node j, j)) / 2 + SFU_MS per node on the way
 
-Rooms are summed up per node first, so that a room of a thousand costs what its handful of nodes costs. Sums use
-math.fsum: the order in which people joined must not change a digit, or two replicas could decide differently.
+Rooms are summed up per node first (core/sums.py), so that a room of a thousand costs what its handful of nodes costs.
 """
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from controlplane.core.mesh import Pair, between
-from controlplane.core.model import Assignment, NodeId, ParticipantId, RegionId, Role
-from controlplane.core.rtt import unknown_rtt
+from controlplane.core.model import Assignment, NodeId, ParticipantId, Role
+from controlplane.core.sums import Group, Sums, access_rtt, sum_up
 
 SFU_MS = 1.0
 """What forwarding costs in one node: queues and batches, not work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """People of a room who sit on one node."""
-
-    node: NodeId
-    region: RegionId
-    count: int
-    access_ms: float
-    """Sum of their round trips to the node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,45 +24,51 @@ class RoomDelay:
     worst_ms: float
 
 
-def access_rtt_ms(assignment: Assignment) -> float:
-    """Return the round trip in milliseconds between a participant and its node's region, as estimated."""
-    return (assignment.rtts.get(assignment.region) or unknown_rtt()).rtt_ms
-
-
-def groups(people: Iterable[Assignment]) -> tuple[Group, ...]:
-    """Return the people summed up per node, in order of node id."""
-    access: dict[NodeId, list[float]] = {}
-    regions: dict[NodeId, RegionId] = {}
-    for one in people:
-        access.setdefault(one.node, []).append(access_rtt_ms(one))
-        regions[one.node] = one.region
-    return tuple(
-        Group(node, regions[node], len(rtts), math.fsum(rtts))
-        for node, rtts in sorted(access.items())
-    )
-
-
 def room_delay(people: Iterable[Assignment], region_rtt: Mapping[Pair, float]) -> RoomDelay | None:
     """Return the estimated delay of a room, or None when nobody has anybody to hear."""
     everybody = list(people)
-    publishers = groups(one for one in everybody if one.role is Role.PUBLISHER)
-    receivers = groups(everybody)
+    sums = sum_up(everybody)
+    mean_ms = mean_delay_ms(sums, region_rtt)
+    if mean_ms is None:
+        return None
     tops = _Tops(everybody)
-    count, sums, worst = 0, [0.0], 0.0
-    for sender in publishers:
-        for receiver in receivers:
-            same = sender.node == receiver.node
-            pairs = sender.count * (receiver.count - same)
-            if pairs == 0:
-                continue
-            own = sender.access_ms if same else 0.0
-            access = sender.access_ms * (receiver.count - same) + sender.count * receiver.access_ms
-            link = 0.0 if same else between(region_rtt, sender.region, receiver.region)
-            sfus = SFU_MS if same else 2 * SFU_MS
-            sums.append((access - own + pairs * link) / 2 + pairs * sfus)
-            worst = max(worst, (tops.farthest(sender.node, receiver.node) + link) / 2 + sfus)
+    worst = 0.0
+    for sender, receiver, pairs in _pairs(sums):
+        if pairs:
+            farthest = tops.farthest(sender.node, receiver.node)
+            worst = max(worst, farthest / 2 + _between_ms(sender, receiver, region_rtt))
+    return RoomDelay(mean_ms, worst)
+
+
+def mean_delay_ms(sums: Sums, region_rtt: Mapping[Pair, float]) -> float | None:
+    """Return the mean over all ordered pairs (publisher, receiver); None when there is none."""
+    count, access_us, links_ms = 0, 0, 0.0
+    for sender, receiver, pairs in _pairs(sums):
+        if pairs:
             count += pairs
-    return RoomDelay(math.fsum(sums) / count, worst) if count else None
+            heard_by = receiver.count - (sender.node == receiver.node)
+            access_us += sender.publisher_us * heard_by
+            access_us += sender.publishers * (receiver.publisher_us + receiver.viewer_us)
+            if sender.node == receiver.node:
+                access_us -= sender.publisher_us  # nobody hears themselves
+            links_ms += pairs * _between_ms(sender, receiver, region_rtt)
+    return (access_us / 2000 + links_ms) / count if count else None
+
+
+def _pairs(sums: Sums) -> Iterator[tuple[Group, Group, int]]:
+    """Yield every ordered pair of nodes, in order of id, with the number of pairs (publisher, receiver) between."""
+    groups = [sums[node] for node in sorted(sums)]
+    for sender in groups:
+        for receiver in groups:
+            same = sender.node == receiver.node
+            yield sender, receiver, sender.publishers * (receiver.count - same)
+
+
+def _between_ms(sender: Group, receiver: Group, region_rtt: Mapping[Pair, float]) -> float:
+    """Return the one-way delay from one node's door to the other's."""
+    if sender.node == receiver.node:
+        return SFU_MS
+    return between(region_rtt, sender.region, receiver.region) / 2 + 2 * SFU_MS
 
 
 class _Tops:
@@ -85,7 +78,7 @@ class _Tops:
         self._publishers: dict[NodeId, list[tuple[float, ParticipantId]]] = {}
         self._receivers: dict[NodeId, list[tuple[float, ParticipantId]]] = {}
         for one in people:
-            entry = (access_rtt_ms(one), one.participant)
+            entry = (access_rtt(one).rtt_ms, one.participant)
             self._note(self._receivers, one.node, entry)
             if one.role is Role.PUBLISHER:
                 self._note(self._publishers, one.node, entry)

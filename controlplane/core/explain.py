@@ -6,14 +6,15 @@ Nothing here decides anything. Each sentence stands alone; the most important co
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from controlplane.core.delay import Group
 from controlplane.core.model import Candidate, Decision, Join, RegionId, RttSource, World
 from controlplane.core.rtt import Estimates
+from controlplane.core.sums import Sums
 
 MAX_REFUSALS_TOLD = 8
 """Nodes whose refusal is spelled out; a fleet may have hundreds, and all of them are among the candidates."""
 
 _MEASURED: Mapping[RttSource, str] = {
+    RttSource.SESSION: "{region} answers in {ms} (measured in the call)",
     RttSource.PROBE: "{region} answers in {ms} (probe)",
     RttSource.LEARNED: "{region} answers in {ms} (learned from calls of the same network)",
     RttSource.VIA_MESH: "{region} should answer in {ms} (through a probed region and the mesh)",
@@ -37,7 +38,7 @@ class Ranking:
     chosen: Candidate
     candidates: Sequence[Candidate]
     """The best first, refused ones last."""
-    others: Sequence[Group]
+    others: Sums
     """Everybody else in the room."""
     world: World
     estimates: Estimates
@@ -70,22 +71,26 @@ def explain_refusal(
         sentences.append(f"The join's requirements leave {where}")
     if not candidates:
         sentences.append("No node has registered")
-    sentences += [f"{one.node}: {one.refusal}" for one in candidates[:MAX_REFUSALS_TOLD]]
-    if len(candidates) > MAX_REFUSALS_TOLD:
-        sentences.append(f"… and {len(candidates) - MAX_REFUSALS_TOLD} more nodes")
+    told = [sentence for one in candidates for sentence in _refusals(one)]
+    sentences += told[:MAX_REFUSALS_TOLD]
+    if len(told) > MAX_REFUSALS_TOLD:
+        sentences.append(f"… and {len(told) - MAX_REFUSALS_TOLD} more")
     return tuple(sentences)
 
 
+def _refusals(candidate: Candidate) -> list[str]:
+    if candidate.refused:
+        return [f"{node}: {why}" for node, why in candidate.refused.items()]
+    return [f"{candidate.region}: {candidate.refusal}"]
+
+
 def runner_up(decision: Decision) -> tuple[Candidate, float] | None:
-    """Return the best candidate of another region, else of the same, and by how many milliseconds it lost."""
-    eligible = [one for one in decision.candidates if one.score is not None]
-    chosen = next((one for one in eligible if one.node == decision.node), None)
-    rest = [one for one in eligible if one.node != decision.node]
-    if chosen is None or chosen.score is None or not rest:
+    """Return the best candidate of another region, and by how many milliseconds it lost."""
+    chosen, *rest = decision.candidates
+    rival = next((one for one in rest if one.score is not None), None)
+    if rival is None or rival.score is None or chosen.score is None:
         return None
-    elsewhere = [one for one in rest if one.region != decision.region]
-    best = (elsewhere or rest)[0]
-    return best, (best.score or 0.0) - chosen.score
+    return rival, rival.score - chosen.score
 
 
 def _ms(value: float) -> str:
@@ -100,14 +105,11 @@ def _access(ranking: Ranking) -> str:
 
 
 def _room(ranking: Ranking) -> str:
-    others = sum(group.count for group in ranking.others)
-    here = sum(group.count for group in ranking.others if group.region == ranking.chosen.region)
+    groups = ranking.others.values()
+    others = sum(group.count for group in groups)
+    here = sum(group.count for group in groups if group.region == ranking.chosen.region)
     rival = next(
-        (
-            one
-            for one in ranking.candidates
-            if one.score is not None and one.region != ranking.chosen.region
-        ),
+        (one for one in ranking.candidates[1:] if one.score is not None),
         None,
     )
     if not others and ranking.chosen.rtt.source is RttSource.UNKNOWN:
@@ -133,7 +135,9 @@ def _greatest_gain(chosen: Candidate, rival: Candidate) -> str:
 def _nearer(ranking: Ranking) -> str:
     """Say why a region that answers faster was not taken; nothing when there is none."""
     chosen = ranking.chosen
-    nearest = min(ranking.candidates, key=lambda one: (one.rtt.rtt_ms, one.score is None, one.node))
+    nearest = min(
+        ranking.candidates, key=lambda one: (one.rtt.rtt_ms, one.score is None, one.region)
+    )
     if nearest.region == chosen.region or nearest.rtt.rtt_ms >= chosen.rtt.rtt_ms:
         return ""
     title, rtt = ranking.title(nearest.region), _ms(nearest.rtt.rtt_ms)
@@ -145,9 +149,8 @@ def _nearer(ranking: Ranking) -> str:
 
 def _node(ranking: Ranking) -> str:
     chosen = ranking.chosen
-    if any(group.node == chosen.node for group in ranking.others):
+    if chosen.node in ranking.others:
         return f"{chosen.node} already carries the room"
-    peers = sum(
-        1 for one in ranking.candidates if one.region == chosen.region and one.score is not None
-    )
-    return f"{chosen.node} is the least loaded of {peers} nodes there" if peers > 1 else ""
+    nodes = sum(one.region == chosen.region for one in ranking.world.nodes.values())
+    able = nodes - len(chosen.refused)
+    return f"{chosen.node} is the least loaded of {able} nodes there" if able > 1 else ""

@@ -10,6 +10,11 @@ ROOM_HEADROOM = 0.9
 """A room stays on its node below this load. Above it newcomers of the room open a second node in the region, which
 leaves the last tenth to people who reconnect."""
 
+RAMP_SHARE = 0.2
+RAMP_MIN = 10
+"""A node to which so many of its places' owners are on their way gets the next one only when its neighbours have as
+many: handshakes and first key frames cost more than the call after them, and no report tells of them yet."""
+
 LOAD_SLOPE_MS = 2.0
 """Cost of a full node beside an empty one while both have room: enough to choose the emptier of two equals, too
 little to send somebody to a region that is farther by more than a jitter buffer's step."""
@@ -20,12 +25,17 @@ CROWDED_MS = 30.0
 refusal and not at it."""
 
 
-def corrected_load(node: Node) -> float:
-    """Return the fraction of the capacity in use, own placements since the last report included."""
+def corrected_load(node: Node, placed: int) -> float:
+    """Return the fraction of the capacity in use; `placed` are own placements that its last report cannot know."""
     if node.capacity <= 0:
         return 1.0
     reported = max(node.load, node.participants / node.capacity, 0.0)
-    return reported + node.placed_since_report / node.capacity
+    return reported + placed / node.capacity
+
+
+def is_ramping(node: Node, placed: int) -> bool:
+    """Return whether as many are on their way to the node as it should have to connect at a time."""
+    return placed >= max(RAMP_MIN, RAMP_SHARE * node.capacity)
 
 
 def load_ms(load: float) -> float:

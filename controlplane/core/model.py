@@ -29,6 +29,8 @@ class Location:
     """Degrees, -180 to 180."""
     radius_km: float | None = None
     """Accuracy radius as a GeoIP database states it; None for a place that is simply known."""
+    country_only: bool = False
+    """The database knew the country and no more: the point stands for all of it, and `radius_km` covers it."""
 
 
 # --- topology: what operators write -------------------------------------------------------------
@@ -85,6 +87,10 @@ class Policy:
     """How much a millisecond of access round trip (what a NACK costs) counts beside one of delay."""
     rehome_gain_ms: float = 3.0
     """A participant is moved only when the mean delay of the room falls by at least this."""
+    rehomes_per_room: int = 6
+    """People of one room who may be moved for a better place within a minute."""
+    rehomes_per_fleet: int = 600
+    """The same over all rooms: each of them makes a new connection."""
     probe_regions: int = 3
     """Regions that a client is asked to measure."""
 
@@ -138,8 +144,6 @@ class Node:
     """Fraction of the capacity in use at the last report."""
     participants: int = 0
     """Sessions at the last report."""
-    placed_since_report: int = 0
-    """Own placements that the last report cannot know yet: stale load is what makes herds."""
     why: str = ""
     """Why it is in this state, for people."""
 
@@ -211,8 +215,12 @@ class Join:
 class RttSource(StrEnum):
     """Where an estimate comes from, best first."""
 
+    SESSION = "session"
+    """The edge measured it in this participant's own call."""
     PROBE = "probe"
+    """The client measured it before it joined."""
     LEARNED = "learned"
+    """From calls of the same network."""
     VIA_MESH = "via-mesh"
     """Through a measured region and the known SFU-SFU round trip."""
     OVERRIDE = "override"
@@ -236,10 +244,11 @@ class RttEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One node that was considered, and what became of it."""
+    """One region that was considered, with the best of its nodes, and what became of it."""
 
-    node: NodeId
     region: RegionId
+    node: NodeId | None
+    """The node that would take the participant; None when the region is refused."""
     rtt: RttEstimate
     score: float | None
     """Milliseconds of cost, lower is better; None when refused."""
@@ -247,6 +256,8 @@ class Candidate:
     """What the score is made of, in milliseconds: "delay", "edge", "load"."""
     refusal: str | None = None
     """Why not, in a sentence that begins with the rule's name; None when it was eligible."""
+    refused: Mapping[NodeId, str] = field(default_factory=dict)
+    """Nodes of the region that may not take the participant, each with its sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,12 +269,14 @@ class Decision:
     because: tuple[str, ...]
     """Sentences for people, the most important first."""
     candidates: tuple[Candidate, ...]
-    """Everything that was considered, the best first."""
+    """Every region that has nodes, the best first."""
     fallbacks: tuple[NodeId, ...]
     """At most two, the best first; in other regions where possible."""
     decided_at: float
     location: Location | None = None
     location_source: str = "unknown"
+    others: int = 0
+    """People who were in the room already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +302,10 @@ class Assignment:
     """What the node says the participant publishes."""
     live: bool = False
     """The node has reported the session."""
+    moved_at: float | None = None
+    """When the participant was last moved for a better place; None for never."""
+    network: str = ""
+    """The client's network (its /24 or /48), by which round trips are learned; empty when unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +324,8 @@ class World:
     nodes: Mapping[NodeId, Node]
     region_rtt: Mapping[tuple[RegionId, RegionId], float]
     """Round trips between regions in milliseconds, both directions present, measured or seeded."""
+    placed: Mapping[NodeId, int] = field(default_factory=dict)
+    """Own placements that a node's last report cannot know yet: stale load is what makes herds."""
 
 
 # --- events -------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 
+from controlplane.core.addresses import parse_address
 from controlplane.core.model import Location, Override, RegionId, Topology
 
 
@@ -31,16 +31,12 @@ def find_place(client_ip: str | None, located: Location | None, topology: Topolo
 
 
 def override_for(client_ip: str | None, overrides: Sequence[Override]) -> Override | None:
-    """Return the override with the longest prefix that contains the address; None for a malformed one.
+    """Return the override with the longest prefix that contains the address, whatever their order; None for none.
 
-    An IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) counts as the IPv4 address in it.
+    An IPv4-mapped IPv6 address counts as the IPv4 address in it; a malformed one has no override.
     """
-    if not client_ip or not overrides:
+    address = parse_address(client_ip or "")
+    if address is None:
         return None
-    try:
-        address = ip_address(client_ip)
-    except ValueError:
-        return None
-    address = getattr(address, "ipv4_mapped", None) or address
     matching = [one for one in overrides if address in one.cidr]
     return max(matching, key=lambda one: (one.cidr.prefixlen, str(one.cidr)), default=None)

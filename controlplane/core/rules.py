@@ -1,7 +1,7 @@
 """The hard rules of placement, each with a name and a sentence. They come before every score.
 
-Rules are checked in the order of RULES; the first that refuses is the one that is named. What a rule says begins with
-its name, so that programs can tell them apart too.
+Rules about whole regions come first, then those about single nodes in the order of RULES; the first that refuses is
+the one that is named. What a rule says begins with its name, so that programs can tell them apart too.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from controlplane.core.liveness import STALE_S
 from controlplane.core.load import corrected_load
-from controlplane.core.model import Join, Node, NodeState, Region
+from controlplane.core.model import Join, Node, NodeState, Region, RegionId
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,26 +17,26 @@ class Case:
     """One node for one join."""
 
     node: Node
-    region: Region | None
-    """None when the topology no longer declares the node's region."""
+    placed: int
+    """Own placements that its last report cannot know."""
     join: Join
     now: float
 
 
-def _residency(case: Case) -> str | None:
-    required = case.join.require.residency
-    missing = required - (case.region.residency if case.region else frozenset())
-    if not missing:
-        return None
-    return f"{case.node.region} does not carry {', '.join(sorted(missing))}"
+def region_refusal(
+    join: Join, id_: RegionId, region: Region | None, *, but: str | None = None
+) -> str | None:
+    """Return "rule: why not" for a whole region, or None; the rule named `but` is left out.
 
-
-def _region(case: Case) -> str | None:
-    if case.region is None:
-        return f"{case.node.region} is not declared in the topology"
-    wanted = case.join.require.regions
-    if wanted and case.node.region not in wanted:
-        return f"{case.node.region} is not among the required regions"
+    `region` is None when the topology does not declare it (any more).
+    """
+    if region is None:
+        return f"region: {id_} is not declared in the topology"
+    missing = join.require.residency - region.residency
+    if missing and but != RESIDENCY:
+        return f"{RESIDENCY}: {id_} does not carry {', '.join(sorted(missing))}"
+    if join.require.regions and id_ not in join.require.regions:
+        return f"region: {id_} is not among the required regions"
     return None
 
 
@@ -74,7 +74,7 @@ def _stale(case: Case) -> str | None:
 
 
 def _full(case: Case) -> str | None:
-    load = corrected_load(case.node)
+    load = corrected_load(case.node, case.placed)
     if load < 1:
         return None
     return f"{load * 100:.0f} % of its {case.node.capacity} places are taken"
@@ -85,22 +85,31 @@ LIVE_RULES = ("lost", "suspect", "joining", "stale")
 """Rules that say a node is not there (any more, yet), as opposed to not willing."""
 
 RULES: Mapping[str, Callable[[Case], str | None]] = {
-    RESIDENCY: _residency,
-    "region": _region,
-    "excluded": _excluded,
     "lost": _lost,
     "suspect": _suspect,
     "joining": _joining,
     "stale": _stale,
     "draining": _draining,
     "full": _full,
+    "excluded": _excluded,
 }
+"""The rules about single nodes, in order: what ails the node itself tells more than that somebody avoids it."""
 
 
-def refusal(case: Case, *, but: str | None = None) -> str | None:
-    """Return "rule: why not" of the first rule that refuses, or None; the rule named `but` is left out."""
+def takes(node: Node, load: float, join: Join, now: float) -> bool:
+    """Return whether no rule refuses the node: what RULES say, without the sentences. `load` is the corrected one."""
+    return (
+        node.state is NodeState.SERVING
+        and load < 1
+        and now - node.heard_at <= STALE_S
+        and node.id not in join.exclude_nodes
+    )
+
+
+def node_refusal(case: Case) -> str | None:
+    """Return "rule: why not" of the first rule that refuses the node, or None."""
     for name, rule in RULES.items():
-        why = None if name == but else rule(case)
+        why = rule(case)
         if why is not None:
             return f"{name}: {why}"
     return None

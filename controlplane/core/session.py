@@ -58,7 +58,7 @@ class ParticipantReport:
     slots: int = 0
     """Slots that it receives into; 0 when it only publishes."""
     rtt_ms: float | None = None
-    """Round trip to the client, from RTCP; None while unknown."""
+    """Smallest of the last round trips to the client, measured by the node; None while unknown."""
 
 
 @dataclass(frozen=True, slots=True)

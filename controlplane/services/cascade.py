@@ -29,7 +29,7 @@ class Cascades:
     async def links(self, room: RoomId) -> Links:
         """Return the links that the room needs now; changes nothing."""
         world = await self._worlds.load(now=self._clock.now())
-        return plan(await self._store.room(room), world)
+        return plan(room, await self._store.sums(room), world)
 
     async def of_node(self, node: NodeId) -> Links:
         """Return the links of all rooms that this node takes part in."""
@@ -38,7 +38,7 @@ class Cascades:
         links = [
             link
             for room in sorted(rooms)
-            for link in plan(await self._store.room(room), world)
+            for link in plan(room, await self._store.sums(room), world)
             if node in (link.from_node, link.to_node)
         ]
         return frozenset(links)
@@ -52,13 +52,13 @@ class Cascades:
         async with turn:
             now = self._clock.now()
             world = await self._worlds.load(now=now)
-            room = await self._store.room(room_id)
+            sums = await self._store.sums(room_id)
             before = self._known.get(room_id, frozenset())
-            after = plan(room, world)
+            after = plan(room_id, sums, world)
             change = diff(before, after)
             if not change.nodes:
                 return
-            problems = validate(after, room, world)
+            problems = validate(after, room_id, sums, world)
             if problems:
                 log.error("cascade refused", room=room_id, problems=problems)
                 return

@@ -4,9 +4,8 @@ Which states there are and when silence means something is core/liveness.py's; t
 changed, says so in events, and moves people.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -14,11 +13,12 @@ from controlplane.core.liveness import SILENT_LOST_S, NodeEvent, due, step
 from controlplane.core.model import Assignment, Node, NodeId, NodeState
 from controlplane.core.session import EndSession, NodeHello, NodeReport, NodeSnapshot
 from controlplane.errors import ConflictError, InvalidInputError
+from controlplane.services.emptying import Drain, Emptier, Leaving, WayOut, check_drain, way_out
 from controlplane.services.moving import Move, Mover
 from controlplane.services.placements import Placements
 from controlplane.services.ports import Clock, FleetNotifier
 from controlplane.services.presence import Presence
-from controlplane.services.refusals import no_node
+from controlplane.services.refusals import no_node, not_drainable
 from controlplane.services.reports import link_statuses, registered
 from controlplane.services.snapshots import Snapshots
 from controlplane.services.topologies import Topologies
@@ -26,15 +26,6 @@ from controlplane.services.world import MeshRtts
 from controlplane.store.base import Store
 
 log = structlog.get_logger(__name__)
-
-MOVES_PER_SWEEP = 200
-"""People moved per lost node and sweep, 800 a second: a full node is empty within a second, and a sweep stays short."""
-
-MOVE_RETRY_S = 5.0
-"""Those whom nobody could take are tried again this often."""
-
-MAX_DRAIN_S = 86_400.0
-"""A drain of more than a day is a node to be removed."""
 
 FORGET_LOST_S = 600.0
 """A lost node stays listed this long, for the operator who looks why, and keeps the live people whom nobody can take:
@@ -69,13 +60,12 @@ class NodeView:
 
     node: Node
     heard_age_s: float
-
-
-@dataclass(slots=True)
-class _Drain:
-    deadline_at: float
-    reason: str
-    done: bool = False
+    placed: int
+    """People on their way to it, whom its last report does not know."""
+    drain: Drain | None = None
+    """What an operator wants of it, as this process was told."""
+    drain_left_s: float | None = None
+    """Seconds until the drain's deadline, 0 behind it."""
 
 
 @dataclass(slots=True)
@@ -87,11 +77,11 @@ class _Tracked:
     first_report: bool = False
     """The newest session has reported."""
     broken_at: float | None = None
-    drain: _Drain | None = None
+    drain: Drain | None = None
     ends: tuple[EndSession, ...] = ()
-    passed_over: int = 0
-    """People in this round of moving whom nobody could take."""
-    next_round_at: float = 0.0
+    leaving: Leaving = field(default_factory=Leaving)
+    settled_for: int = 0
+    """Version of the topology that everybody on the node was held against."""
 
 
 class Fleet:
@@ -116,6 +106,7 @@ class Fleet:
         self._placements = placements
         self._presence = presence
         self._mover = mover
+        self._emptier = Emptier(mover)
         self._snapshots = snapshots
         self._notifier = notifier
         self._clock = clock
@@ -146,7 +137,7 @@ class Fleet:
         tracked.number += 1
         tracked.first_report = False
         tracked.broken_at = None
-        tracked.passed_over, tracked.next_round_at = 0, 0.0
+        tracked.leaving = Leaving()
         self._snapshots.begin(hello.node, kept=hello.kept_snapshot, now=now)
         await self._become(
             node, step(node.state, NodeEvent.HELLO), "connected, its first report is still missing"
@@ -167,7 +158,7 @@ class Fleet:
         state = step(node.state, NodeEvent.REPORT)
         why = ""
         if tracked.drain is not None:
-            state, why = step(state, NodeEvent.DRAIN), _drain_why(tracked.drain)
+            state, why = step(state, NodeEvent.DRAIN), tracked.drain.why
         await self._become(node, state, why)
         self._mesh.note(node.id, node.region, report.rtts, now=now)
         await self._store.put_links(node.id, link_statuses(node.id, report))
@@ -233,7 +224,7 @@ class Fleet:
             if node.heard_at > now:
                 await self._store.put_node(replace(node, heard_at=now))
         for tracked in self._tracked.values():
-            tracked.next_round_at = min(tracked.next_round_at, now)
+            tracked.leaving.next_round_at = min(tracked.leaving.next_round_at, now)
             if tracked.broken_at is not None:
                 tracked.broken_at = min(tracked.broken_at, now)
 
@@ -250,41 +241,40 @@ class Fleet:
             node = await self._become(node, step(node.state, event), why)
         if node.state is NodeState.LOST:
             await self._sweep_lost(node, now)
-        elif tracked.drain is not None:
-            await self._sweep_drain(node, tracked.drain, now)
+        else:
+            await self._sweep_leaving(node, now)
 
     async def _sweep_lost(self, node: Node, now: float) -> None:
         people = await self._store.assignments_on(node.id)
         if people:
-            await self._empty(node, people, f"node {node.id} lost: {node.why}", now)
+            tracked = self._tracked.setdefault(node.id, _Tracked())
+            move = Move(f"node {node.id} lost: {node.why}", frozenset({node.id}))
+            tried = await self._emptier.empty(WayOut(people, move, None), tracked.leaving, now=now)
+            if tried and now - node.heard_at <= FORGET_LOST_S:
+                await self._presence.keep(node.id, now=now)
         elif now - node.heard_at > FORGET_LOST_S:
             await self._store.drop_node(node.id)
             self._mesh.forget(node.id)
             self._snapshots.forget(node.id)
             self._tracked.pop(node.id, None)
 
-    async def _sweep_drain(self, node: Node, drain: _Drain, now: float) -> None:
-        people = await self._store.assignments_on(node.id)
-        if not people and not drain.done:
-            drain.done = True
-            await self._announce("node.drained", node, _drain_why(drain))
-        if people and now >= drain.deadline_at:
-            await self._empty(node, people, f"node {node.id} drained: {drain.reason}", now)
-
-    async def _empty(
-        self, node: Node, people: Sequence[Assignment], reason: str, now: float
-    ) -> None:
-        """Move a batch of a node's people; those whom nobody could take wait until all others were tried."""
+    async def _sweep_leaving(self, node: Node, now: float) -> None:
+        """Move whom a drain or a new topology wants elsewhere."""
         tracked = self._tracked.setdefault(node.id, _Tracked())
-        if now < tracked.next_round_at:
+        current = await self._topologies.current()
+        region = current.topology.regions.get(node.region)
+        drain = tracked.drain
+        if drain is None and region is not None and tracked.settled_for == current.version:
             return
-        batch = people[tracked.passed_over : tracked.passed_over + MOVES_PER_SWEEP]
-        moved = await self._mover.move(batch, Move(reason, frozenset({node.id})))
-        tracked.passed_over += len(batch) - moved
-        if tracked.passed_over and tracked.passed_over >= len(people) - moved:
-            tracked.passed_over, tracked.next_round_at = 0, now + MOVE_RETRY_S
-        if node.state is NodeState.LOST and now - node.heard_at <= FORGET_LOST_S:
-            await self._presence.keep(node.id, now=now)
+        people = await self._store.assignments_on(node.id)
+        if drain is not None and not people and not drain.done:
+            drain.done = True
+            await self._announce("node.drained", node, drain.why)
+        way = way_out(node, people, drain, region, now)
+        if way is not None:
+            await self._emptier.empty(way, tracked.leaving, now=now)
+        else:
+            tracked.settled_for = current.version
 
     async def _sweep_leases(self, now: float) -> None:
         for one in await self._store.expired(now=now, limit=LEASES_AT_ONCE):
@@ -307,27 +297,22 @@ class Fleet:
 
     # --- draining -------------------------------------------------------------------------------
 
-    async def drain(self, node: NodeId, *, deadline_s: float, reason: str) -> NodeView:
-        """Take nobody new; after `deadline_s` seconds the rest is moved. Repeating it replaces deadline and reason.
+    async def drain(
+        self, node: NodeId, *, deadline_s: float, reason: str, pace: float | None = None
+    ) -> NodeView:
+        """Take nobody new; after `deadline_s` seconds the rest is moved, before that `pace` people a second.
 
-        Raises NotFoundError ("node-not-found"), ConflictError ("node-not-drainable"), InvalidInputError
-        ("bad-deadline").
+        Repeating it replaces all three. Raises NotFoundError ("node-not-found"), ConflictError ("node-not-drainable"),
+        InvalidInputError ("bad-deadline", "bad-pace").
         """
-        if not (math.isfinite(deadline_s) and 0 <= deadline_s <= MAX_DRAIN_S):
-            raise InvalidInputError(
-                "bad-deadline", f"A drain's deadline is 0 to {MAX_DRAIN_S:.0f} seconds from now."
-            )
+        check_drain(deadline_s, pace)
         found = await self._node(node)
         if found.state is NodeState.LOST:
-            raise ConflictError(
-                "node-not-drainable",
-                f"Node {node} is lost ({found.why}); nobody is on it.",
-                "Nothing has to be drained.",
-            )
+            raise not_drainable(node, found.why)
         tracked = self._tracked.setdefault(node, _Tracked())
-        tracked.drain = _Drain(self._clock.now() + deadline_s, reason)
+        tracked.drain = Drain(self._clock.now() + deadline_s, reason, pace)
         state = step(found.state, NodeEvent.DRAIN)
-        why = _drain_why(tracked.drain) if state is NodeState.DRAINING else found.why
+        why = tracked.drain.why if state is NodeState.DRAINING else found.why
         await self._become(found, state, why)
         self._notifier.wake(frozenset({node}))
         return await self.node(node)
@@ -359,7 +344,10 @@ class Fleet:
     def _view(self, node: Node) -> NodeView:
         now = self._clock.now()
         placed = self._placements.count(node.id, now=now)
-        return NodeView(replace(node, placed_since_report=placed), max(0.0, now - node.heard_at))
+        tracked = self._tracked.get(node.id)
+        drain = tracked.drain if tracked else None
+        left = max(0.0, drain.deadline_at - now) if drain else None
+        return NodeView(node, max(0.0, now - node.heard_at), placed, drain, left)
 
     async def _node(self, node: NodeId) -> Node:
         found = (await self._store.nodes()).get(node)
@@ -394,7 +382,3 @@ class Fleet:
     async def _announce(self, type_: str, node: Node, why: str) -> None:
         data: Mapping[str, object] = {"node": node.id, "region": node.region, "why": why}
         await self._store.append_event(type_, data, now=self._clock.now())
-
-
-def _drain_why(drain: _Drain) -> str:
-    return f"draining: {drain.reason}" if drain.reason else "draining"

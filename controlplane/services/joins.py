@@ -21,13 +21,14 @@ from controlplane.core.model import (
     ParticipantId,
     Region,
     RegionId,
-    Room,
     RoomId,
+    Topology,
     World,
 )
 from controlplane.core.place import Place, find_place
 from controlplane.core.probes import plan_probes
 from controlplane.core.rtt import Estimates, estimate
+from controlplane.core.sums import Sums, without
 from controlplane.core.tokens import TOKEN_TTL_S, audience, participant_claims
 from controlplane.core.turn import region_secret, turn_credential, turn_urls, turn_user
 from controlplane.errors import UnavailableError
@@ -118,6 +119,18 @@ class ProbePlan:
     """"geo", "override" or "unknown"."""
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a join would have been decided to be."""
+
+    decision: Decision | Refused
+    estimates: Estimates
+    others: Sums
+    """Who is in the room."""
+    topology: Topology
+    decided_at: float
+
+
 class Joins:
     """Use cases around one participant's place."""
 
@@ -156,15 +169,14 @@ class Joins:
             now = self._clock.now()
             world = await self._worlds.load(now=now)
             check_regions(join, world)
-            room = await self._store.room(join.room)
-            current = room.assignments.get(join.participant)
+            current = await self._store.assignment(join.room, join.participant)
             estimates = estimate(
                 join.probes, self._place(join.client_ip, world), world.topology, world.region_rtt
             )
             outcome = (
                 await self._refresh(join, current, estimates, now)
                 if current is not None and _move_reason(join, current, world, now) is None
-                else await self._place_anew(join, room, world, estimates, now)
+                else await self._place_anew(join, current, world, estimates, now)
             )
             if outcome is not None:
                 return self._answer(outcome, world, now)
@@ -194,6 +206,18 @@ class Joins:
         nodes = await self._store.nodes()
         return Seat(found, _own_address(found, nodes), _fallback_addresses(found, nodes))
 
+    async def preview(self, join: Join) -> Preview:
+        """Decide as `join` would, and admit nobody; a refusal is an answer. Raises as `check_regions` does."""
+        now = self._clock.now()
+        world = await self._worlds.load(now=now)
+        check_regions(join, world)
+        estimates = estimate(
+            join.probes, self._place(join.client_ip, world), world.topology, world.region_rtt
+        )
+        others = await self._store.sums(join.room)
+        decision = allocate(join, others, world, estimates, now=now)
+        return Preview(decision, estimates, others, world.topology, now)
+
     async def probe_plan(self, client_ip: str | None) -> ProbePlan:
         """Return the regions that this client should measure, the nearest first. Never raises for an address."""
         world = await self._worlds.load(now=self._clock.now())
@@ -206,7 +230,7 @@ class Joins:
                 stun=f"stun:{_host(probe.node.media_host)}:{probe.node.media_port}",
                 why=probe.why,
             )
-            for probe in plan_probes(place, world)
+            for probe in plan_probes(place, world).first
         )
         return ProbePlan(targets, place.location, place.source)
 
@@ -237,13 +261,18 @@ class Joins:
         return None
 
     async def _place_anew(
-        self, join: Join, room: Room, world: World, estimates: Estimates, now: float
+        self,
+        join: Join,
+        current: Assignment | None,
+        world: World,
+        estimates: Estimates,
+        now: float,
     ) -> Admitted | None:
         """Decide and admit; None when somebody else was faster."""
-        current = room.assignments.get(join.participant)
+        others = without(await self._store.sums(join.room), current)
         # Counted again here: other joins decided while this one was reading.
         world = self._worlds.with_placements(world, now=now)
-        decision = allocate(join, room, world, estimates, now=now)
+        decision = allocate(join, others, world, estimates, now=now)
         if isinstance(decision, Refused):
             raise refusal_error(decision, join)
         event = "participant.assigned"

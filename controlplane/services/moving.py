@@ -12,6 +12,7 @@ import structlog
 from controlplane.core.allocate import Refused, allocate
 from controlplane.core.model import Assignment, Join, NodeId, World
 from controlplane.core.rtt import Estimates
+from controlplane.core.sums import without
 from controlplane.services.cascade import Cascades
 from controlplane.services.joins import propose
 from controlplane.services.placements import Placements
@@ -56,9 +57,12 @@ class Mover:
         world = await self._worlds.load(now=now)
         moved = 0
         for one in sorted(people, key=lambda one: (one.room, one.participant)):
+            current = await self._store.assignment(one.room, one.participant)
+            if current is None or current.epoch != one.epoch:
+                continue  # somebody was faster
             world = self._worlds.with_placements(world, now=now)
-            moved += await self._move(one, move, world, now)
-            # A large room costs milliseconds for each: joins and reports go in between.
+            moved += await self._move(current, move, world, now)
+            # Joins and reports go in between.
             await asyncio.sleep(0)
         await self.relink(people)
         log.info("people moved", reason=move.reason, moved=moved, of=len(people))
@@ -85,7 +89,8 @@ class Mover:
             exclude_nodes=move.avoid,
         )
         estimates = Estimates(one.rtts, one.decision.location, one.decision.location_source)
-        decision = allocate(join, await self._store.room(one.room), world, estimates, now=now)
+        others = without(await self._store.sums(one.room), one)
+        decision = allocate(join, others, world, estimates, now=now)
         if isinstance(decision, Refused):
             return False
         decision = replace(decision, because=(move.reason, *decision.because))

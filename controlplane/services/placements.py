@@ -49,3 +49,9 @@ class Placements:
         while waiting and abs(now - next(iter(waiting.values()))) > RAMP_UP_S:
             self.forget(next(iter(waiting)))
         return len(waiting)
+
+    def counts(self, *, now: float) -> dict[NodeId, int]:
+        """Return how many are on their way, for each node that has any."""
+        return {
+            node: count for node in list(self._on_the_way) if (count := self.count(node, now=now))
+        }

@@ -179,7 +179,7 @@ def _newcomer(node: Node, report: ParticipantReport, now: float) -> Assignment:
         node=node.id,
         region=node.region,
         because=(f"was on {node.id} before this control plane knew of it",),
-        candidates=(Candidate(node.id, node.region, unknown_rtt(), 0.0, {}),),
+        candidates=(Candidate(node.region, node.id, unknown_rtt(), 0.0, {}),),
         fallbacks=(),
         decided_at=now,
     )

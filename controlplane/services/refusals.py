@@ -3,6 +3,7 @@
 from controlplane.core.allocate import RefusalKind, Refused
 from controlplane.core.model import Join, NodeId, ParticipantId, RoomId, World
 from controlplane.errors import (
+    ConflictError,
     ControlPlaneError,
     InvalidInputError,
     NotFoundError,
@@ -54,4 +55,13 @@ def no_node(node: NodeId) -> NotFoundError:
         "node-not-found",
         f"There is no node {node}.",
         "GET /v1/nodes lists those that registered; a node that is lost for long is forgotten.",
+    )
+
+
+def not_drainable(node: NodeId, why: str) -> ConflictError:
+    """Return the error for a node that is lost."""
+    return ConflictError(
+        "node-not-drainable",
+        f"Node {node} is lost ({why}); nobody is on it.",
+        "Nothing has to be drained.",
     )

@@ -83,7 +83,8 @@ class Rooms:
             for one in await self._store.links(room)
         }
         links = tuple(
-            _link_view(link, reported.get(link), world) for link in sorted(plan(found, world))
+            _link_view(link, reported.get(link), world)
+            for link in sorted(plan(room, await self._store.sums(room), world))
         )
         delay = room_delay(people, world.region_rtt)
         return RoomView(

@@ -100,12 +100,7 @@ class Topologies:
         )
         if version is None:
             stored = await self._store.topology()
-            raise PreconditionFailedError(
-                "topology-stale",
-                f"The topology is no longer version {expect_version}.",
-                "Read it again, apply the change to what is there now, and send its new ETag.",
-                extra={"version": stored.version if stored else 0},
-            )
+            raise stale(str(expect_version), stored.version if stored else 0)
         self._good = VersionedTopology(version, text, topology)
         log.info("topology replaced", version=version, regions=len(topology.regions))
         return self._good
@@ -161,3 +156,13 @@ class Topologies:
                 break
             after = rooms[-1].id
         return tuple(found), total
+
+
+def stale(expected: str, version: int) -> PreconditionFailedError:
+    """Return the error for a replacement of what is not in force (any more); `version` is."""
+    return PreconditionFailedError(
+        "topology-stale",
+        f"The topology in force is version {version}, and not {expected}.",
+        "Read it again, apply the change to what is there now, and send its new ETag.",
+        extra={"version": version},
+    )

@@ -81,10 +81,4 @@ class Worlds:
 
     def with_placements(self, world: World, *, now: float) -> World:
         """Return the same world with today's own placements: for the next decision of a series."""
-        return replace(
-            world,
-            nodes={
-                id_: replace(node, placed_since_report=self._placements.count(id_, now=now))
-                for id_, node in world.nodes.items()
-            },
-        )
+        return replace(world, placed=self._placements.counts(now=now))

@@ -4,9 +4,10 @@ Methods are grouped by what they guarantee; a new store starts from this docstri
 
 - **Atomic**: `admit`, `end`, `put_topology`. Each is one indivisible step. The loser of a race is told
   (`Conflict`), never silently overwritten. Nothing is check-then-set.
-- **Consistent reads**: `room`, `assignment`, `rooms`, `topology` see every atomic step that returned before them.
-- **Hints**: nodes, link reports. Last writer wins, they may be a report old; the node itself is the
-  authority for admission.
+- **Consistent reads**: `room`, `sums`, `assignment`, `rooms`, `topology` see every atomic step that returned before
+  them.
+- **Hints**: nodes, link reports, learned round trips. Last writer wins, they may be a report old; the node itself is
+  the authority for admission.
 - **Events**: appended by the atomic steps themselves, so that no change is without its event; kept for a
   bounded number, resumable by id.
 
@@ -17,6 +18,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from controlplane.core.learned import RttSample
 from controlplane.core.model import (
     Assignment,
     Event,
@@ -24,9 +26,12 @@ from controlplane.core.model import (
     Node,
     NodeId,
     ParticipantId,
+    RegionId,
     Room,
     RoomId,
+    RttEstimate,
 )
+from controlplane.core.sums import Sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,10 @@ class Store(Protocol):
         """Return the room with its live assignments; an unknown room is empty."""
         ...
 
+    async def sums(self, room: RoomId) -> Sums:
+        """Return the room's live assignments summed up by node; costs nothing per participant."""
+        ...
+
     async def rooms(self, *, after: RoomId | None, limit: int) -> Sequence[Room]:
         """Return up to `limit` rooms with ids above `after`, in order of id."""
         ...
@@ -162,6 +171,18 @@ class Store(Protocol):
 
     async def links(self, room: RoomId) -> Sequence[LinkStatus]:
         """Return the reported links of a room."""
+        ...
+
+    async def learn(self, samples: Sequence[RttSample], *, now: float) -> None:
+        """Take in round trips of live sessions; samples without a network, or that are no round trip, are ignored.
+
+        They count by the rules of core/learned.py: one session, one vote. The store may forget the networks that were
+        confirmed least recently.
+        """
+        ...
+
+    async def learned(self, network: str, *, now: float) -> Mapping[RegionId, RttEstimate]:
+        """Return what sessions of a network (as `network_of` writes it) taught, by region; empty if nothing did."""
         ...
 
     # --- events ---------------------------------------------------------------------------------

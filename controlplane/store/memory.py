@@ -1,7 +1,8 @@
 """The store of a single process: plain dictionaries.
 
 No method awaits before it is done, so on one event loop each is atomic by itself. Everything is bounded: events by a
-ring, the epochs of people who left by MAX_EPOCHS (see `_Epochs`), the rest by who is there.
+ring, the epochs of people who left by MAX_EPOCHS (see `_Epochs`), learned round trips by MAX_PREFIXES of
+core/learned.py, the rest by who is there.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from heapq import nsmallest
 from itertools import islice
 from types import MappingProxyType
 
+from controlplane.core.learned import LearnedRtts, RttSample
 from controlplane.core.model import (
     Assignment,
     Event,
@@ -19,9 +21,13 @@ from controlplane.core.model import (
     Node,
     NodeId,
     ParticipantId,
+    RegionId,
+    Role,
     Room,
     RoomId,
+    RttEstimate,
 )
+from controlplane.core.sums import NOBODY, Sums, access_us, adding, without
 from controlplane.store.base import Admitted, Conflict, StoredTopology, Totals
 
 MAX_EVENTS = 10_000
@@ -44,11 +50,13 @@ class MemoryStore:
         those of the process before it, and an event id from back then is one that is gone.
         """
         self._rooms: dict[RoomId, dict[ParticipantId, Assignment]] = {}
+        self._sums: dict[RoomId, Sums] = {}
         self._on_node: dict[NodeId, dict[Key, None]] = {}
         self._epochs = _Epochs(first - 1)
         self._topology: StoredTopology | None = None
         self._nodes: dict[NodeId, Node] = {}
         self._links: dict[NodeId, dict[RoomId, list[LinkStatus]]] = {}
+        self._learned = LearnedRtts()
         self._log = _EventLog(max_events, first - 1)
 
     # --- atomic ---------------------------------------------------------------------------------
@@ -111,6 +119,10 @@ class MemoryStore:
     async def room(self, room: RoomId) -> Room:
         """See Store.room."""
         return Room(room, MappingProxyType(dict(self._rooms.get(room, {}))))
+
+    async def sums(self, room: RoomId) -> Sums:
+        """See Store.sums."""
+        return self._sums.get(room, NOBODY)
 
     async def rooms(self, *, after: RoomId | None, limit: int) -> Sequence[Room]:
         """See Store.rooms."""
@@ -184,6 +196,15 @@ class MemoryStore:
         """See Store.links."""
         return [link for node in sorted(self._links) for link in self._links[node].get(room, ())]
 
+    async def learn(self, samples: Sequence[RttSample], *, now: float) -> None:
+        """See Store.learn."""
+        for one in samples:
+            self._learned.note(one.network, one.region, one.rtt_ms, session=one.session, now=now)
+
+    async def learned(self, network: str, *, now: float) -> Mapping[RegionId, RttEstimate]:
+        """See Store.learned."""
+        return self._learned.look(network, now=now)
+
     # --- events ---------------------------------------------------------------------------------
 
     async def append_event(self, type_: str, data: Mapping[str, object], *, now: float) -> Event:
@@ -208,14 +229,20 @@ class MemoryStore:
         before = self._live(*key)
         if before is not None and before.node != assignment.node:
             self._drop(before)
+            before = None
         self._rooms.setdefault(assignment.room, {})[assignment.participant] = assignment
         self._on_node.setdefault(assignment.node, {})[key] = None
+        if before is None or _weight(before) != _weight(assignment):
+            room = assignment.room
+            self._sums[room] = adding(without(self._sums.get(room, NOBODY), before), assignment)
 
     def _drop(self, assignment: Assignment) -> None:
-        people = self._rooms[assignment.room]
+        room = assignment.room
+        people = self._rooms[room]
         del people[assignment.participant]
+        self._sums[room] = without(self._sums[room], assignment)
         if not people:
-            del self._rooms[assignment.room]
+            del self._rooms[room], self._sums[room]
         here = self._on_node[assignment.node]
         del here[_key(assignment)]
         if not here:
@@ -287,6 +314,11 @@ class _EventLog:
             for event in list(islice(self._kept, after + 1 - oldest, after + 101 - oldest)):
                 yield event
                 after = event.id
+
+
+def _weight(assignment: Assignment) -> tuple[Role, int]:
+    """Return what an assignment counts for in its room's sums, beside its node."""
+    return assignment.role, access_us(assignment)
 
 
 def _key(assignment: Assignment) -> Key:

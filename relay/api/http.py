@@ -4,19 +4,23 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
+from relay.api.probes import Probes
 from relay.api.sessions import Sessions
 from relay.api.state import NodeState
 from relay.core.sdp import MAX_SIZE
 from relay.engines.base import MediaEngine
-from relay.errors import RelayError, UnauthenticatedError, UnavailableError
+from relay.errors import (
+    RelayError,
+    TooManyRequestsError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 
 PROBLEM_BASE = "https://thalweg.dev/problems/"
 
-# Any web page may use a node: what it may do there is the token's business, not the browser's.
-_CORS = {
-    hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
-    hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "Location, ETag, Link, Retry-After",
-}
+_EXPOSED = ("Location", "ETag", "Link", "Retry-After")
+"""What a page's script may read of an answer."""
+
 _PREFLIGHT = {
     hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, POST, PATCH, DELETE, OPTIONS",
     hdrs.ACCESS_CONTROL_ALLOW_HEADERS: "Authorization, Content-Type, If-Match",
@@ -27,7 +31,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def make_app(
-    engine: MediaEngine, state: NodeState, metrics: Callable[[], bytes]
+    engine: MediaEngine, state: NodeState, probes: Probes, metrics: Callable[[], bytes]
 ) -> web.Application:
     """Return the application; `metrics` renders the Prometheus text format."""
 
@@ -42,11 +46,11 @@ def make_app(
         )
 
     app = web.Application(middlewares=[_problems], client_max_size=MAX_SIZE)
-    app.on_response_prepare.append(_allow_origins)
+    app.on_response_prepare.append(_dress)
     app.add_routes(Sessions(engine, state).routes())
     app.add_routes(
         [
-            web.get("/probe", _probe),
+            web.get("/probe", probes.get),
             web.get("/healthz", _healthz),
             web.get("/readyz", readyz),
             web.get("/metrics", render_metrics),
@@ -55,19 +59,17 @@ def make_app(
     return app
 
 
-async def _probe(_: web.Request) -> web.Response:
-    """Answer a round-trip measurement of a browser with as little as possible."""
-    return web.Response(
-        status=204, headers={hdrs.CACHE_CONTROL: "no-store", "Timing-Allow-Origin": "*"}
-    )
-
-
 async def _healthz(_: web.Request) -> web.Response:
     return web.json_response({"ok": True})
 
 
-async def _allow_origins(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_CORS)
+async def _dress(_: web.Request, response: web.StreamResponse) -> None:
+    """Let any web page use the node (what it may do here is its token's business) and send nothing for nobody."""
+    headers = response.headers
+    headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
+    if any(name in headers for name in _EXPOSED):
+        headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = ", ".join(_EXPOSED)
+    headers.popall(hdrs.SERVER, None)  # a probe's answer is small, and versions are for attackers
 
 
 @web.middleware
@@ -81,7 +83,7 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         response = _problem(error.status, error.code, error.detail, error.hint)
         if isinstance(error, UnauthenticatedError):
             response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-        if isinstance(error, UnavailableError):
+        if isinstance(error, UnavailableError | TooManyRequestsError):
             response.headers[hdrs.RETRY_AFTER] = "1"
         return response
     except web.HTTPException as error:

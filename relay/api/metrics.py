@@ -15,10 +15,11 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from relay.api.probes import Probes
 from relay.api.state import NodeState
 from relay.core.rooms import Rooms
 from relay.engines.base import MediaEngine
-from relay.engines.embedded.port import PortCounters
+from relay.engines.embedded.port import Port
 from relay.transport.clock import monotonic
 from relay.trunk.manager import TrunkManager
 from relay.trunk.model import TrunkState
@@ -51,7 +52,8 @@ class Sources:
 
     state: NodeState
     engine: MediaEngine
-    port: PortCounters
+    port: Port
+    probes: Probes
     rooms: Rooms
     trunks: TrunkManager
     lag: LoopLag
@@ -73,6 +75,7 @@ class Metrics(Collector):
         """Yield every metric as it is now (Collector)."""
         yield from self._present()
         yield from self._datagrams()
+        yield from self._probes()
         yield from self._trunks()
         yield GaugeMetricFamily(
             "relay_loop_lag_seconds",
@@ -106,7 +109,7 @@ class Metrics(Collector):
         yield tracks
 
     def _datagrams(self) -> Iterator[Metric]:
-        port, trunks = self._sources.port, self._sources.trunks.socket.counters
+        port, trunks = self._sources.port.counters, self._sources.trunks.socket.counters
         passed = CounterMetricFamily(
             "relay_datagrams", "UDP datagrams by hop and direction.", labels=["hop", "direction"]
         )
@@ -119,10 +122,24 @@ class Metrics(Collector):
             "relay_dropped_datagrams", "Datagrams that were nobody's.", labels=["hop", "reason"]
         )
         dropped.add_metric(["client", "stray"], port.stray)
+        dropped.add_metric(["client", "rejected"], self._sources.port.rejected)
         dropped.add_metric(["trunk", "stray"], trunks.stray)
         dropped.add_metric(["trunk", "forged"], trunks.forged)
         dropped.add_metric(["trunk", "unsendable"], trunks.unsendable)
         yield dropped
+
+    def _probes(self) -> Iterator[Metric]:
+        http, stun = self._sources.probes, self._sources.port.counters
+        probes = CounterMetricFamily(
+            "relay_probes",
+            "Round-trip measurements that were asked for, by door; limited: by the address's budget.",
+            labels=["door", "result"],
+        )
+        probes.add_metric(["http", "answered"], http.answered)
+        probes.add_metric(["http", "limited"], http.limited)
+        probes.add_metric(["stun", "answered"], stun.probes_answered)
+        probes.add_metric(["stun", "limited"], stun.probes_limited)
+        yield probes
 
     def _trunks(self) -> Iterator[Metric]:
         trunks = self._sources.trunks
@@ -141,6 +158,14 @@ class Metrics(Collector):
         repaired.add_metric(["trunk", "in"], counters.repaired)
         repaired.add_metric(["trunk", "out"], counters.resent)
         yield repaired
+        given_up = CounterMetricFamily(
+            "relay_given_up",
+            "RTP packets that never came, by the hop that lost them.",
+            labels=["hop"],
+        )
+        given_up.add_metric(["client"], self._sources.rooms.given_up(from_trunks=False))
+        given_up.add_metric(["trunk"], self._sources.rooms.given_up(from_trunks=True))
+        yield given_up
         states = GaugeMetricFamily("relay_trunks", "Trunks by state.", labels=["state"])
         known = trunks.states()
         for state in TrunkState:

@@ -4,8 +4,12 @@ RFC 3550, appendix A.3 (loss), A.8 (jitter) and section 6.4 (reports).
 """
 
 from relay.core.gaps import MAX_GAP
+from relay.core.round_trips import MAX_ROUND_TRIP_S
 from relay.core.rtcp import ReportBlock, SenderReport
 from relay.core.rtp import sequence_delta
+
+ROUNDING = 66
+"""In 1/65536 s: a millisecond, to which some clients round."""
 
 
 class Reception:
@@ -83,14 +87,18 @@ class Reception:
 
 
 def round_trip_s(block: ReportBlock, ntp_now_s: float) -> float | None:
-    """Return the round trip in seconds that a report block shows to the sender of the SR, or None."""
+    """Return the round trip in seconds that a report block shows to the sender of the SR, or None.
+
+    RFC 3550, section 6.4.1. The receiver says itself how long it held the report, so the figure is worth its word: one
+    below zero, or above what a call could be held with, is none. A hair below zero is the rounding of two clocks.
+    """
     if not block.last_sr:
         return None
     now = int(ntp_now_s * 65536) & 0xFFFFFFFF
     elapsed = (now - block.last_sr - block.delay_since_sr) & 0xFFFFFFFF
-    if elapsed >= 0x80000000:  # clocks of 1/65536 s may round to a hair below zero
+    if elapsed > 0xFFFFFFFF - ROUNDING:
         return 0.0
-    return elapsed / 65536
+    return elapsed / 65536 if elapsed <= MAX_ROUND_TRIP_S * 65536 else None
 
 
 class SenderTimeline:

@@ -14,6 +14,8 @@ class Rooms:
     def __init__(self) -> None:
         self._tracks: dict[str, dict[str, Track]] = {}
         self._watchers: list[RoomWatcher] = []
+        self._given_up = {False: 0, True: 0}
+        """Of tracks that are gone, by whether a trunk brought them."""
 
     def watch(self, watcher: RoomWatcher) -> None:
         """Call `watcher` after every change, for as long as the node lives."""
@@ -31,18 +33,34 @@ class Rooms:
         """Return every track on the node."""
         return [track for tracks in self._tracks.values() for track in tracks.values()]
 
+    def given_up(self, *, from_trunks: bool) -> int:
+        """Return how many packets never came, whatever was asked for, since the start."""
+        present = (t.gaps.given_up for t in self.all() if (t.info.hops > 0) == from_trunks)
+        return self._given_up[from_trunks] + sum(present)
+
     def add(self, tracks: Iterable[Track]) -> None:
         """Add tracks; one with the id of another in its room takes its place."""
-        self._change(tracks, lambda known, track: known.__setitem__(track.info.id, track))
+
+        def put(known: dict[str, Track], track: Track) -> None:
+            before = known.get(track.info.id)
+            if before is not None and before is not track:
+                self._count(before)
+            known[track.info.id] = track
+
+        self._change(tracks, put)
 
     def remove(self, tracks: Iterable[Track]) -> None:
         """Remove these very tracks; one whose place another has taken is gone already."""
 
         def drop(known: dict[str, Track], track: Track) -> None:
             if known.get(track.info.id) is track:
+                self._count(track)
                 del known[track.info.id]
 
         self._change(tracks, drop)
+
+    def _count(self, gone: Track) -> None:
+        self._given_up[gone.info.hops > 0] += gone.gaps.given_up
 
     def _change(
         self, tracks: Iterable[Track], apply: Callable[[dict[str, Track], Track], None]

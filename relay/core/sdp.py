@@ -4,6 +4,7 @@ aiortc's SDP code passes over rid lines and asserts its input; an open port need
 reason. What this one does not know it ignores, as SDP demands.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,10 @@ MAX_SIZE = 64 * 1024
 
 MAX_MEDIA = 64
 """m-lines in one offer."""
+
+
+_ICE_CREDENTIAL = re.compile(r"[!-9;-~]{1,256}")
+"""RFC 8839, section 5.4, with every visible character but the colon, which parts two ufrags in a check."""
 
 
 class SdpError(ValueError):
@@ -90,8 +95,10 @@ def parse_offer(text: str) -> Offer:
         raise SdpError("sdp_not_bundled", "all m-lines have to be in one BUNDLE group (RFC 9143)")
     everything = session + [pair for raw in sections for pair in raw.attributes]
     ufrag, pwd = _first(everything, "ice-ufrag"), _first(everything, "ice-pwd")
-    if not ufrag or not pwd:
-        raise SdpError("sdp_no_ice", "the offer has no ice-ufrag and ice-pwd")
+    if not _ICE_CREDENTIAL.fullmatch(ufrag) or not _ICE_CREDENTIAL.fullmatch(pwd):
+        raise SdpError(
+            "sdp_no_ice", "the offer has no ice-ufrag and ice-pwd of 1 to 256 characters"
+        )
     fingerprints = tuple(_fingerprint(value) for name, value in everything if name == "fingerprint")
     setup = _first(everything, "setup") or "actpass"
     if not fingerprints or setup not in ("actpass", "active", "passive"):

@@ -15,13 +15,16 @@ BINDING_SUCCESS = 0x0101
 _COOKIE = 0x2112A442
 _HEADER = struct.Struct("!HHI12s")
 _FINGERPRINT_XOR = 0x5354554E
+_PEER_REFLEXIVE_PRIORITY = 110 << 24 | 65535 << 8 | 255  # RFC 8445, section 5.1.2
 
 USERNAME = 0x0006
 MESSAGE_INTEGRITY = 0x0008
 XOR_MAPPED_ADDRESS = 0x0020
+PRIORITY = 0x0024
 USE_CANDIDATE = 0x0025
 PADDING = 0x0026  # RFC 5780, section 7.6
 FINGERPRINT = 0x8028
+ICE_CONTROLLED = 0x8029
 
 MAX_SIZE = 548
 """Bytes. RFC 8489, section 6.1 keeps STUN below the smallest MTU."""
@@ -92,12 +95,32 @@ def binding_success(
     mapped = (XOR_MAPPED_ADDRESS, _xor_address(source, transaction))
     if password is None:
         return _message(BINDING_SUCCESS, transaction, [mapped])
-    unsigned = _message(BINDING_SUCCESS, transaction, [mapped], more=24)
+    return _signed(BINDING_SUCCESS, transaction, [mapped], password)
+
+
+def connectivity_check(transaction: bytes, username: str, password: str) -> bytes:
+    """Return the Binding request of a controlled ICE agent (RFC 8445, section 7.1), authentic by `password`.
+
+    The tie-breaker is 0, with which no other agent ever takes the controlled role from us (section 7.3.1.1).
+    """
+    attributes = [
+        (USERNAME, username.encode()),
+        (PRIORITY, struct.pack("!I", _PEER_REFLEXIVE_PRIORITY)),
+        (ICE_CONTROLLED, bytes(8)),
+    ]
+    return _signed(BINDING_REQUEST, transaction, attributes, password)
+
+
+def _signed(
+    kind: int, transaction: bytes, attributes: list[tuple[int, bytes]], password: str
+) -> bytes:
+    """Serialise with MESSAGE-INTEGRITY and FINGERPRINT (RFC 8489, sections 14.5 and 14.7)."""
+    unsigned = _message(kind, transaction, attributes, more=24)
     signature = hmac.new(password.encode(), unsigned, hashlib.sha1).digest()
-    signed = [mapped, (MESSAGE_INTEGRITY, signature)]
-    covered = _message(BINDING_SUCCESS, transaction, signed, more=8)
+    signed = [*attributes, (MESSAGE_INTEGRITY, signature)]
+    covered = _message(kind, transaction, signed, more=8)
     fingerprint = struct.pack("!I", zlib.crc32(covered) ^ _FINGERPRINT_XOR)
-    return _message(BINDING_SUCCESS, transaction, [*signed, (FINGERPRINT, fingerprint)])
+    return _message(kind, transaction, [*signed, (FINGERPRINT, fingerprint)])
 
 
 def _message(

@@ -42,7 +42,7 @@ class ParticipantStatus:
     """What it publishes."""
     slots: int
     rtt_ms: float | None
-    """Round trip between node and client, from RTCP."""
+    """Smallest of the last round trips between node and client, as the node measured them; None while unknown."""
 
 
 @dataclass(frozen=True, slots=True)

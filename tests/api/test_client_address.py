@@ -1,12 +1,13 @@
 """Whose address counts."""
 
-import ipaddress
-
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controlplane.api.client_address import client_address
+from controlplane.core.addresses import parse_network
 
-TRUSTED = [ipaddress.ip_network(cidr) for cidr in ("10.0.0.0/8", "2001:db8:a::/48")]
+TRUSTED = [parse_network(cidr) for cidr in ("10.0.0.0/8", "2001:db8:a::/48")]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,18 @@ TRUSTED = [ipaddress.ip_network(cidr) for cidr in ("10.0.0.0/8", "2001:db8:a::/4
         (None, "10.0.0.1", ["198.51.100.1,"], None),
         (None, "10.0.0.1", [""], None),
         (None, "10.0.0.1", ["["], None),
-        (None, "10.0.0.1", ["198.51.100.1, " + ", ".join(["10.0.0.2"] * 100)], "10.0.0.2"),
+        (None, "10.0.0.1", ["198.51.100.1", ""], None),
+        (None, "10.0.0.1", ["[2001:db8::1]x"], None),
+        (None, "10.0.0.1", ["[2001:db8::1"], "2001:db8::1"),
+        (None, "10.0.0.1", ["fe80::1%eth0"], None),
+        (None, "10.0.0.1", ["198.51.100.1, \x00"], None),
+        (None, "10.0.0.1", ["198.51.100.1" + "0" * 100_000], None),
+        (None, "10.0.0.1", [" \t198.51.100.1 \t"], "198.51.100.1"),
+        # More hops than anybody has are made up, in one line or in many.
+        (None, "10.0.0.1", ["198.51.100.1, " + ", ".join(["10.0.0.2"] * 100)], None),
+        (None, "10.0.0.1", ["198.51.100.1", *["10.0.0.2"] * 100], None),
+        (None, "10.0.0.1", ["198.51.100.1, " + ", ".join(["10.0.0.2"] * 31)], "198.51.100.1"),
+        (None, "10.0.0.1", ["," * 100_000], None),
     ],
 )
 def test_client_address(
@@ -52,3 +64,36 @@ def test_client_address(
 ) -> None:
     found = client_address(vouched=vouched, peer=peer, forwarded_for=forwarded, trusted=TRUSTED)
     assert found == expected
+
+
+def test_a_proxy_may_be_trusted_by_its_mapped_address() -> None:
+    trusted = [parse_network("::ffff:10.0.0.0/104")]
+    found = client_address(
+        vouched=None, peer="10.0.0.1", forwarded_for=["198.51.100.1"], trusted=trusted
+    )
+    assert found == "198.51.100.1"
+
+
+chains = st.lists(
+    st.text(max_size=80)
+    | st.lists(st.sampled_from(["10.0.0.2", "198.51.100.1", "[::1]:1", "x", ""])).map(", ".join),
+    max_size=5,
+)
+
+
+@given(chains)
+def test_a_forged_header_changes_nothing_without_a_trusted_proxy(forged: list[str]) -> None:
+    for trusted in ([], TRUSTED):
+        found = client_address(
+            vouched=None, peer="203.0.113.1", forwarded_for=forged, trusted=trusted
+        )
+        assert found is None
+
+
+@given(chains)
+def test_what_a_client_writes_itself_changes_nothing_behind_a_trusted_proxy(
+    forged: list[str],
+) -> None:
+    for chain in ([*forged, "198.51.100.1, 10.0.0.2"], [", ".join([*forged, "198.51.100.1"])]):
+        found = client_address(vouched=None, peer="10.0.0.1", forwarded_for=chain, trusted=TRUSTED)
+        assert found == "198.51.100.1"

@@ -30,8 +30,12 @@ async def test_the_newest_version_can_be_replaced_once(api: Api) -> None:
         (None, 428, "if-match-missing"),
         ("*", 400, "if-match-invalid"),
         ("1", 400, "if-match-invalid"),
-        ('W/"1"', 400, "if-match-invalid"),
-        ('"1", "2"', 400, "if-match-invalid"),
+        ('"1" "2"', 400, "if-match-invalid"),
+        ('W/"1"', 412, "topology-stale"),
+        ('"0", "2"', 412, "topology-stale"),
+        ('"01"', 412, "topology-stale"),
+        ('"theirs"', 412, "topology-stale"),
+        ('"1-gzip"', 412, "topology-stale"),
     ],
 )
 async def test_it_is_never_replaced_blindly(
@@ -40,6 +44,13 @@ async def test_it_is_never_replaced_blindly(
     headers = YAML | ({} if if_match is None else {"If-Match": if_match})
     (await api.call("PUT", "/v1/topology", data=ONE, headers=headers)).problem(status, code)
     assert (await api.call("GET", "/v1/topology")).headers["ETag"] == '"1"'
+
+
+async def test_one_matching_tag_of_a_list_is_enough(api: Api) -> None:
+    headers = YAML | {"If-Match": 'W/"1", "theirs" , "1"'}
+    assert (await api.call("PUT", "/v1/topology", data=ONE, headers=headers)).json["version"] == 2
+    refused = await api.call("PUT", "/v1/topology", data=ONE, headers=headers)
+    assert refused.problem(412, "topology-stale")["version"] == 2
 
 
 async def test_a_bad_one_is_refused_with_every_place(api: Api) -> None:
@@ -61,4 +72,16 @@ async def test_a_dry_run_says_who_would_move_and_changes_nothing(api: Api) -> No
     assert diff["removed"] == ["ap-singapore", "eu-frankfurt"]
     assert diff["changed"] == ["us-virginia"]
     assert diff["would_move"] == [{"room": "r", "participant": "ana", "region": "eu-frankfurt"}]
+    assert (diff["would_move_total"], diff["version"]) == (1, 1)
+    kinds = [(one["kind"], one["section"], one["name"]) for one in diff["changes"]]
+    assert ("-", "region", "eu-frankfurt") in kinds
+    assert ("~", "region", "us-virginia") in kinds
+    plan = diff["plan"]
+    (move,) = plan["moves"]
+    assert (move["from_region"], move["to_region"]) == ("eu-frankfurt", "us-virginia")
+    assert move["to_node"] == "us-virginia-planned-1", "no node is there yet"
+    assert (plan["moves_total"], plan["forced_total"], plan["stranded_total"]) == (1, 1, 0)
+    assert (plan["rooms_examined"], plan["rooms_total"], plan["people_examined"]) == (1, 1, 1)
+    (left,) = plan["capacity"]
+    assert (left["region"], left["planned"], left["left_if_lost"]) == ("us-virginia", True, -1)
     assert (await api.call("GET", "/v1/topology")).headers["ETag"] == '"1"'

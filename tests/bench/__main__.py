@@ -4,12 +4,18 @@ Figures of a shared machine mean little by themselves; ratios of one run mean mo
 several rounds in which ours and the peer's take turns.
 """
 
-from tests.bench import forwarding, joining
+from tests.bench import forwarding, herding, joining, learned, placement
 
 
 def main() -> None:
     """Run everything, one after the other."""
-    for report in (forwarding.report, joining.report):
+    for report in (
+        forwarding.report,
+        joining.report,
+        herding.report,
+        learned.report,
+        placement.report,
+    ):
         print(report(), flush=True)  # noqa: T201 - this is what the command is for
 
 

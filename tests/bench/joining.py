@@ -1,7 +1,9 @@
-"""What deciding one join costs, in a small room and in a large one: 16 regions of 12 nodes."""
+"""What deciding costs among 16 regions of 12 nodes: a join in small and large rooms, a probe plan, a re-plan."""
 
 import random
+from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 
 from controlplane.core.allocate import allocate
 from controlplane.core.model import (
@@ -23,12 +25,16 @@ from controlplane.core.model import (
     Topology,
     World,
 )
-from controlplane.core.place import NOWHERE
+from controlplane.core.place import Place
+from controlplane.core.probes import plan_probes
+from controlplane.core.rehome import improve
 from controlplane.core.rtt import estimate
+from controlplane.core.sums import Sums, sum_up
 from tests.bench.turns import medians
 
-REGIONS, NODES_EACH, JOINS = 16, 12, 20
+REGIONS, NODES_EACH, TURNS = 16, 12, 20
 NOW = 1000.0
+ROOM = RoomId("room")
 
 
 def _world(rng: random.Random) -> World:
@@ -59,30 +65,61 @@ def _room(world: World, size: int, rng: random.Random) -> Room:
         who = ParticipantId(f"p{index}")
         node = rng.choice(sorted(world.nodes))
         region = world.nodes[node].region
-        rtts = {region: RttEstimate(rng.uniform(2, 40), 1.0, RttSource.PROBE)}
-        assignments[who] = Assignment(
-            RoomId("room"), who, "s", Role.PUBLISHER, node, region, 1, NOW, NOW + 60, decision, rtts
+        rtts: Mapping[RegionId, RttEstimate] = MappingProxyType(
+            {
+                region: RttEstimate(rng.uniform(2, 250), rng.uniform(1, 20), RttSource.PROBE)
+                for region in world.topology.regions
+            }
         )
-    return Room(RoomId("room"), assignments)
+        assignments[who] = Assignment(
+            ROOM, who, "s", Role.PUBLISHER, node, region, 1, NOW - 90, NOW + 60, decision, rtts
+        )
+    return Room(ROOM, assignments)
 
 
 def report() -> str:
-    """Return the figures in a line."""
+    """Return the figures, a line each."""
     rng = random.Random(7)  # noqa: S311 - a benchmark repeats itself
     world = _world(rng)
-    rooms = {f"room of {size}": _room(world, size, rng) for size in (8, 5000)}
     names = sorted(world.topology.regions)
+    place = Place(Location(50.1, 8.7, 50.0), "geo")
+    sums = {size: sum_up(_room(world, size, rng).assignments.values()) for size in (8, 5000)}
+    rooms = {size: _room(world, size, rng) for size in (8, 30)}
 
-    def joins(room: Room) -> None:
-        for index in range(JOINS):
-            probes = {names[index % REGIONS]: (12.0,), names[(index + 3) % REGIONS]: (30.0,)}
-            join = Join(RoomId("room"), ParticipantId("newcomer"), "s", probes=probes)
-            estimates = estimate(probes, NOWHERE, world.topology, world.region_rtt)
-            assert isinstance(allocate(join, room, world, estimates, now=NOW), Decision)
+    def joins(others: Sums) -> None:
+        for index in range(TURNS):
+            probes = {
+                names[index % REGIONS]: (212.0, 213.0),
+                names[(index + 3) % REGIONS]: (230.0, 231.0),
+                names[(index + 5) % REGIONS]: (240.0, 242.0),
+            }
+            join = Join(ROOM, ParticipantId("newcomer"), "s", probes=probes)
+            estimates = estimate(probes, place, world.topology, world.region_rtt)
+            assert isinstance(allocate(join, others, world, estimates, now=NOW), Decision)
 
-    cost = medians({name: partial(joins, room) for name, room in rooms.items()}, per_round=JOINS)
-    small, large = cost["room of 8"], cost["room of 5000"]
+    def plans() -> None:
+        for _ in range(TURNS):
+            assert plan_probes(place, world, others=sums[8]).first
+
+    def replans(room: Room) -> None:
+        for _ in range(TURNS):
+            improve(room, world, now=NOW, budget=100)
+
+    cost = medians(
+        {
+            "8": partial(joins, sums[8]),
+            "5000": partial(joins, sums[5000]),
+            "plan": plans,
+            "replan 8": partial(replans, rooms[8]),
+            "replan 30": partial(replans, rooms[30]),
+        },
+        per_round=TURNS,
+    )
+    nodes = REGIONS * NODES_EACH
     return (
-        f"deciding a join among {REGIONS * NODES_EACH} nodes: {small:.0f} µs in a room of 8, "
-        f"{large:.0f} µs in a room of 5000, ratio {large / small:.1f}"
+        f"deciding a join among {nodes} nodes (goal 300 µs): {cost['8']:.0f} µs in a room of 8, "
+        f"{cost['5000']:.0f} µs in a room of 5000, ratio {cost['5000'] / cost['8']:.2f}\n"
+        f"planning its probes: {cost['plan']:.0f} µs\n"
+        f"planning a whole room anew: {cost['replan 8'] / 1000:.2f} ms for 8 people, "
+        f"{cost['replan 30'] / 1000:.2f} ms for 30 (goal 10 ms)"
     )

@@ -74,7 +74,6 @@ def node(
     *,
     state: NodeState = NodeState.SERVING,
     load: float = 0.0,
-    placed: int = 0,
     capacity: int = 100,
     heard_at: float = NOW,
     why: str = "",
@@ -94,7 +93,6 @@ def node(
         registered_at=NOW - 100,
         load=load,
         participants=round(load * capacity),
-        placed_since_report=placed,
         why=why,
     )
 
@@ -157,7 +155,7 @@ def seat(
             on.id,
             on.region,
             ("a test put it there",),
-            (Candidate(on.id, on.region, estimate, 0.0, {}),),
+            (Candidate(on.region, on.id, estimate, 0.0, {}),),
             (),
             NOW,
         ),

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
@@ -25,9 +25,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from controlplane.cli.demo_client import stay_on_loopback
 from controlplane.cli.demo_media import MovingPicture, Tone
 from relay.api.http import make_app
+from relay.api.probes import Probes
 from relay.api.sessions import SLOTS_RELATION
 from relay.api.state import NodeState
 from relay.core import rtcp, rtp
+from relay.core.addresses import IpNetwork
 from relay.core.rooms import Rooms
 from relay.engines.embedded.engine import EmbeddedEngine
 from relay.transport.clock import wall
@@ -68,6 +70,7 @@ class RunningNode:
     state: NodeState
     url: str
     signer: Signer
+    probes: Probes
 
 
 @asynccontextmanager
@@ -77,6 +80,7 @@ async def running_node(
     advertise: tuple[str, int] = (LOOPBACK, 0),
     media_port: int = 0,
     rooms: Rooms | None = None,
+    trusted_proxies: Sequence[IpNetwork] = (),
 ) -> AsyncIterator[RunningNode]:
     """Run the media half of a node: engine and HTTP, no trunk, no control plane."""
     stay_on_loopback([f"http://{LOOPBACK}"])
@@ -86,7 +90,8 @@ async def running_node(
     signer = Signer()
     state.token_keys.replace({"k1": signer.public})
     state.serving = True
-    app = make_app(engine, state, lambda: b"")
+    probes = Probes(trusted_proxies)
+    app = make_app(engine, state, probes, lambda: b"")
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, LOOPBACK, 0)
@@ -96,7 +101,8 @@ async def running_node(
         serving = group.create_task(engine.run())
         try:
             await engine.ready.wait()
-            yield RunningNode(engine, rooms, state, f"http://{LOOPBACK}:{port}", signer)
+            url = f"http://{LOOPBACK}:{port}"
+            yield RunningNode(engine, rooms, state, url, signer, probes)
         finally:
             await runner.cleanup()
             serving.cancel()

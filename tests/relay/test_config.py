@@ -40,6 +40,12 @@ def test_good_settings_advertise_what_is_bound(files: Path) -> None:
     assert settings.public_url == ""
 
 
+def test_proxies_are_trusted_only_when_named(files: Path) -> None:
+    assert load(files).trusted_proxies == ()
+    [network] = load(files, trusted_proxy="10.0.0.0/8").trusted_proxies
+    assert str(network) == "10.0.0.0/8"
+
+
 def test_a_node_behind_nat_names_its_public_addresses(files: Path) -> None:
     settings = load(
         files, media="0.0.0.0:3478", media_advertise="203.0.113.10:3478", public_url="https://fra1.example.net/"
@@ -57,6 +63,7 @@ def test_a_node_behind_nat_names_its_public_addresses(files: Path) -> None:
         ({"trunk_advertise": "0.0.0.0:1"}, "--trunk-advertise"),
         ({"http": "0.0.0.0:8080"}, "--public-url: --http is 0.0.0.0:8080"),
         ({"public_url": "ftp://fra1"}, "--public-url: 'ftp://fra1' is not a base URL"),
+        ({"trusted_proxy": "10.0.0.1/8"}, "--trusted-proxy: 10.0.0.1/8 has host bits set"),
         ({"public_url": "https://fra1.example.net/edge"}, "is not a base URL"),
         ({"capacity": "0"}, "--capacity"),
         ({"node": "N 1"}, "--node: 'N 1' is not"),

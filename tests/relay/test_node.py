@@ -73,10 +73,13 @@ async def test_a_node_starts_serves_and_stops(tmp_path: Path) -> None:
         'relay_rtp_packets_total{direction="out",hop="trunk"}',
         'relay_repaired_total{direction="in",hop="trunk"}',
         'relay_trunks{state="up"}',
+        'relay_probes_total{door="stun",result="limited"}',
+        'relay_dropped_datagrams_total{hop="client",reason="rejected"}',
+        'relay_given_up_total{hop="trunk"}',
         "relay_loop_lag_seconds",
     } <= figures
     assert set(re.findall(r'(\w+)="', "\n".join(figures))) == {
-        "direction", "from", "hop", "reason", "state",
+        "direction", "door", "from", "hop", "reason", "result", "state",
     }  # fmt: skip
 
 

@@ -77,12 +77,12 @@ async def test_a_report_updates_load_people_and_age() -> None:
     fra = system.nodes["fra-1"]
     people = (ParticipantReport(ROOM, ANA, 1, (TrackStatus("t1", "audio", "opus", 9),), slots=4),)
     system.arrive(await system.join("ana", "frankfurt"))
-    assert (await node(system, FRA)).placed_since_report == 1
+    assert (await system.fleet.node(FRA)).placed == 1
     system.clock.advance(1)
     await system.fleet.report(fra.session, NodeReport(9, 0.25, people))
     view = await system.fleet.node(FRA)
     assert (view.node.load, view.node.participants, view.heard_age_s) == (0.25, 1, 0)
-    assert view.node.placed_since_report == 0
+    assert view.placed == 0
     seat = await system.joins.look(ROOM, ANA)
     assert seat.assignment.live
     assert seat.assignment.tracks == people[0].tracks

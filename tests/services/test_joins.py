@@ -171,7 +171,7 @@ async def test_leaving_gives_the_place_back_and_says_so() -> None:
     with pytest.raises(NotFoundError) as caught:
         await system.joins.leave(ROOM, ANA)
     assert caught.value.code == "participant-not-found"
-    assert (await system.fleet.node(NodeId("fra-1"))).node.placed_since_report == 0
+    assert (await system.fleet.node(NodeId("fra-1"))).placed == 0
     assert (await system.join("ana", "frankfurt")).assignment.epoch == 2
 
 

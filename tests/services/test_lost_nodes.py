@@ -6,7 +6,8 @@ import pytest
 
 from controlplane.core.model import NodeId, ParticipantId
 from controlplane.errors import NotFoundError
-from controlplane.services.fleet import FORGET_LOST_S, MOVE_RETRY_S, MOVES_PER_SWEEP
+from controlplane.services.emptying import MOVE_RETRY_S, MOVES_PER_SWEEP
+from controlplane.services.fleet import FORGET_LOST_S
 from controlplane.services.presence import LEASE_AFTER_REPORT_S
 from tests.services.system import ROOM, System, a_join, three_regions
 
@@ -107,5 +108,5 @@ async def test_a_place_promised_before_the_clock_was_set_back_is_free_again() ->
     system = await three_regions()
     await system.join("ana", "frankfurt")
     system.clock.advance(-3600)
-    assert (await system.fleet.node(FRA)).node.placed_since_report == 0
+    assert (await system.fleet.node(FRA)).placed == 0
     assert system.placements._on_the_way == {}

@@ -46,7 +46,7 @@ async def test_who_loses_decides_anew() -> None:
     assert joined.assignment.epoch == ADMIT_ATTEMPTS
     assert joined.assignment.session == "s1"
     assert store.asked == ADMIT_ATTEMPTS
-    assert (await system.fleet.node(NodeId("fra-1"))).node.placed_since_report == 1
+    assert (await system.fleet.node(NodeId("fra-1"))).placed == 1
 
 
 async def test_who_loses_every_time_is_told_to_come_again() -> None:

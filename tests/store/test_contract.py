@@ -1,14 +1,20 @@
 """What every store guarantees; see controlplane/store/base.py."""
 
 import asyncio
+import math
 from dataclasses import replace
 
+import pytest
+
+from controlplane.core.learned import RttSample
 from controlplane.core.model import (
     LinkStatus,
     Node,
     NodeId,
     ParticipantId,
+    RegionId,
     RoomId,
+    RttSource,
     TrackStatus,
 )
 from controlplane.store.base import Admitted, Conflict, Store, Totals
@@ -210,6 +216,41 @@ async def test_links_are_replaced_per_sender(store: Store) -> None:
     await store.put_node(a_node("vir-1", "us-virginia"))
     await store.drop_node(NodeId("vir-1"))
     assert list(await store.links(ROOM)) == []
+
+
+async def test_what_sessions_teach_is_known_of_their_network(store: Store) -> None:
+    here, there = RegionId("eu-frankfurt"), RegionId("us-virginia")
+    network, other = "203.0.113.0/24", "2001:db8:7::/48"
+    assert await store.learned(network, now=NOW) == {}
+    await store.learn(
+        [
+            RttSample(network, here, 20.0, "ana"),
+            RttSample(network, there, 110.0, "ana"),
+            RttSample(other, here, 35.0, "bob"),
+            RttSample("", here, 1.0, "cem"),
+            RttSample(network, here, math.nan, "dan"),
+            RttSample(network, here, -1.0, "eve"),
+        ],
+        now=NOW,
+    )
+    found = await store.learned(network, now=NOW + 5)
+    assert {region: rtt.rtt_ms for region, rtt in found.items()} == pytest.approx(
+        {here: 20.0, there: 110.0}, abs=0.2
+    )
+    assert found[here].source is RttSource.LEARNED
+    assert found[here].age_s == pytest.approx(5, abs=1)
+    assert list(await store.learned(other, now=NOW)) == [here]
+    assert await store.learned("", now=NOW) == {}
+    assert await store.learned("198.51.100.0/24", now=NOW) == {}
+
+
+async def test_one_person_has_one_vote_in_what_is_learned(store: Store) -> None:
+    network, here = "203.0.113.0/24", RegionId("eu-frankfurt")
+    await store.learn([RttSample(network, here, 20.0, who) for who in ("ana", "bob")], now=NOW)
+    for second in range(20):
+        await store.learn([RttSample(network, here, 900.0, "liar")], now=NOW + second)
+    found = await store.learned(network, now=NOW + 20)
+    assert found[here].rtt_ms == pytest.approx(20.0, abs=0.2)
 
 
 # --- events ---------------------------------------------------------------------------------------

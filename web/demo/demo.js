@@ -118,8 +118,7 @@ async function participantId(name, room) {
 /** The real round trips: they show why the demo has to pretend. */
 async function measure() {
   try {
-    const { regions } = await getProbePlan();
-    const probes = await probe(regions, { samples: 3 });
+    const probes = await probe(await getProbePlan());
     const best = probes.map(({ rtt_ms }) => Math.min(...rtt_ms)).sort((a, b) => a - b);
     if (best.length) byId("measured").textContent = ` (this browser measures ${best.map(ms).join(", ")} to them)`;
   } catch {

@@ -3,7 +3,7 @@
 from controlplane.api.http.routing import Answer, Call, Routes
 from controlplane.api.joining import join
 from controlplane.api.schemas import JoinBody
-from controlplane.api.views import DecisionView, JoinedView, SeatView
+from controlplane.api.views import JoinedView, SeatView
 
 routes = Routes()
 
@@ -36,10 +36,3 @@ async def leave(call: Call) -> Answer:
     """Leave a room."""
     await call.context.joins.leave(call.ids["room"], call.ids["participant"])
     return Answer(status=204)
-
-
-@routes.add("GET", PATH + "/decision", answers={200: DecisionView}, problems=(404,))
-async def explain(call: Call) -> Answer:
-    """Explain why a participant sits where it sits: every candidate and why not."""
-    seat = await call.context.joins.look(call.ids["room"], call.ids["participant"])
-    return Answer(DecisionView.of(seat.assignment.decision))

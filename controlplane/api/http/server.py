@@ -6,6 +6,7 @@ from aiohttp import web
 
 from controlplane.api.context import ApiContext
 from controlplane.api.http import (
+    decisions,
     events,
     nodes,
     operation,
@@ -50,6 +51,7 @@ def all_routes(*, open_metrics: bool) -> list[Route]:
     """Return every route of the API, in the order of the docs."""
     return [
         *participants.routes,
+        *decisions.routes,
         *rooms.routes,
         *probe_plans.routes,
         *events.routes,

@@ -2,17 +2,24 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 
 from aiohttp import web
 
-from controlplane.api.fleet_views import TopologyAnswer, TopologyDiffAnswer, TopologyOutcome
+from controlplane.api.audit import audited
+from controlplane.api.fleet_views import TopologyAnswer
 from controlplane.api.http.problems import RequestError
 from controlplane.api.http.routing import Answer, Call, Routes
+from controlplane.api.plan_views import TopologyDiffAnswer, TopologyOutcome
 from controlplane.api.schemas import TopologyQuery
+from controlplane.services.topologies import Topologies, stale
 
 routes = Routes()
 
-_ETAG = re.compile(r'"([0-9]{1,18})"')
+_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+_TAGS = re.compile(rf"{_TAG}(?:[ \t]*,[ \t]*{_TAG})*")
+_ETAG = re.compile(r'(?<!W/)"([1-9][0-9]{0,17})"')
+"""Ours are strong, and a version's number. Any other tag is well formed and matches nothing (RFC 9110, 8.8.3.2)."""
 
 
 @routes.add("GET", "/v1/topology", answers={200: "application/yaml"}, problems=(503,))
@@ -33,21 +40,29 @@ async def show_topology(call: Call) -> web.StreamResponse:
 )
 async def put_topology(call: Call, query: TopologyQuery) -> Answer:
     """Replace the topology that If-Match names; with dry_run, only say what that would do."""
-    topologies = call.context.topologies
     await asyncio.to_thread(call.context.parse_topology, call.text)
     if query.dry_run:
-        return Answer(TopologyDiffAnswer.of(await topologies.dry_run(call.text)))
-    expected = _expected_version(call.request.headers.get("If-Match"))
-    replaced = await topologies.replace(call.text, expect_version=expected)
+        return Answer(TopologyDiffAnswer.of(await call.context.planning.topology(call.text)))
+    topologies = call.context.topologies
+    with audited("topology.replace", call.caller) as facts:
+        expected = await _expected(call.request.headers.getall("If-Match", ()), topologies)
+        replaced = await topologies.replace(call.text, expect_version=expected)
+        facts |= {"replaced": expected, "version": replaced.version}
     return Answer(TopologyAnswer.of(replaced), headers={"ETag": f'"{replaced.version}"'})
 
 
-def _expected_version(if_match: str | None) -> int:
-    """Return the version that If-Match names (RFC 9110, 13.1.1); it has to be there (RFC 6585, section 3)."""
+async def _expected(if_match: Sequence[str], topologies: Topologies) -> int:
+    """Return the version in force if If-Match names it (RFC 9110, 13.1.1); it has to be there (RFC 6585, section 3).
+
+    The comparison is the strong one: weak and foreign tags match nothing. "*" would replace blindly and is refused.
+    """
     hint = "GET /v1/topology and send its ETag as If-Match"
-    if if_match is None:
+    if not if_match:
         raise RequestError(428, "if-match-missing", "If-Match is missing", hint)
-    match = _ETAG.fullmatch(if_match.strip())
-    if match is None:
-        raise RequestError(400, "if-match-invalid", "If-Match is not one of our ETags", hint)
-    return int(match[1])
+    listed = ", ".join(if_match).strip()
+    if _TAGS.fullmatch(listed) is None:
+        raise RequestError(400, "if-match-invalid", "If-Match is no list of entity tags", hint)
+    current = await topologies.current()
+    if str(current.version) not in _ETAG.findall(listed):
+        raise stale(listed[:80], current.version)
+    return current.version

@@ -231,7 +231,7 @@ class ParticipantReport(_message.Message):
     slots: _builtins.int
     """Slots that it receives into; 0 when it only publishes."""
     rtt_ms: _builtins.float
-    """Round trip between node and client in milliseconds, from RTCP; 0 while unknown."""
+    """Smallest of the last round trips between node and client in milliseconds; 0 while unknown."""
     @_builtins.property
     def tracks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrackReport]:
         """Tracks that it publishes."""

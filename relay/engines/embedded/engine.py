@@ -184,14 +184,13 @@ class EmbeddedEngine:
         roles = [self._sessions[session].role for session in ids if session is not None]
         publishing = [role for role in roles if isinstance(role, Publisher)]
         receiving = [role for role in roles if isinstance(role, Subscriber)]
-        rtts = [role.rtt_ms for role in receiving] + [role.rtt_ms for role in publishing]
         return ParticipantStatus(
             room=room,
             participant=participant,
             epoch=max(role.who.epoch for role in roles),
             tracks=tuple(track for role in publishing for track in role.tracks),
             slots=sum(len(role.slots) for role in receiving),
-            rtt_ms=next((rtt for rtt in rtts if rtt is not None), None),
+            rtt_ms=_rtt_ms(roles, monotonic()),
         )
 
     def _room_changed(self, room: str) -> None:
@@ -220,6 +219,17 @@ class EmbeddedEngine:
             reason = session.peer.why_over(now)
             if reason is not None:
                 self.end(name, reason)
+
+
+def _rtt_ms(roles: Sequence[Publisher | Subscriber], now: float) -> float | None:
+    """Return the smallest of the sessions' figures: they share a path, and what is more met a queue."""
+    measured = [role.rtt_s(now) for role in roles]
+    reported = [role.reported_rtt_s(now) for role in roles if isinstance(role, Subscriber)]
+    for source in (measured, reported):
+        known = [rtt for rtt in source if rtt is not None]
+        if known:
+            return min(known) * 1000
+    return None
 
 
 def _parse(offer: str) -> Offer:

@@ -1,7 +1,8 @@
 """ICE-lite (RFC 8445, section 2.5) for many sessions on one port: who sent this check, and the answer.
 
-A lite agent sends no checks of its own. It answers those of the client, which nominates; the user name's first
-half is the ufrag that the SDP answer gave the client, and leads to the session.
+A lite agent needs no checks of its own (the peer sends one now and then, for the round trip). It answers those of the
+client, which nominates; the user name's first half is the ufrag that the SDP answer gave the client, and leads to the
+session.
 """
 
 from collections.abc import Callable

@@ -4,7 +4,8 @@ import secrets
 from collections.abc import Callable
 from typing import Protocol
 
-from relay.core import rtcp, rtp
+from relay.core import rtcp, rtp, stun
+from relay.core.round_trips import RoundTrips
 from relay.core.sdp import Offer
 from relay.core.sdp_answer import LocalTransport
 from relay.engines.embedded.dtls import Certificate, DtlsSession, DtlsState, SrtpPair
@@ -55,8 +56,8 @@ class Peer:
     ) -> None:
         self.ufrag = secrets.token_hex(8)  # of ice-chars alone (RFC 8839, section 5.4)
         self.pwd = secrets.token_hex(16)
-        self.handshake_rtt_s: float | None = None
-        """Between a flight of ours and the answer to it, the shortest: a first idea of the round trip."""
+        self._theirs = (offer.ice_ufrag, offer.ice_pwd)
+        self._round_trips = RoundTrips()
         self._server = offer.setup != "passive"  # RFC 5763: whoever offers actpass leaves it to us
         self._dtls = DtlsSession(certificate, server=self._server, fingerprints=offer.fingerprints)
         self._srtp: SrtpPair | None = None
@@ -65,7 +66,6 @@ class Peer:
         self._remote: Address | None = None
         self._began = now
         self._checked_at = now
-        self._flight_at: float | None = None
         self._started = False
         self._ssrcs: set[bytes] = set()
         self.rejected_packets = 0
@@ -89,22 +89,24 @@ class Peer:
     def checked(self, source: Address, *, nominated: bool, now: float) -> None:
         """Note an authentic connectivity check from `source`."""
         self._checked_at = now
-        if nominated or self._remote is None:
+        if (nominated or self._remote is None) and source != self._remote:
             self._remote = source
+            self._round_trips = RoundTrips()  # another path
         if not self._started:
             self._started = True
-            self._send_flight(self._dtls.start(), now)
+            self._send_flight(self._dtls.start())
+
+    def answered(self, response: stun.Message, now: float) -> bool:
+        """Take the answer to a request for the round trip; return False if it is none."""
+        return response.authentic(self._theirs[1]) and self._round_trips.answered(
+            response.transaction, now
+        )
 
     def dtls(self, datagram: bytes, now: float) -> None:
         """Take a DTLS datagram."""
-        if self._flight_at is not None:
-            elapsed = now - self._flight_at
-            self._flight_at = None
-            self.handshake_rtt_s = min(elapsed, self.handshake_rtt_s or elapsed)
         before = self._dtls.state
-        self._send_flight(self._dtls.receive(datagram), now)
+        self._send_flight(self._dtls.receive(datagram))
         if before is DtlsState.HANDSHAKE and self._dtls.state is DtlsState.CONNECTED:
-            self._flight_at = None
             self._srtp = self._dtls.srtp
             self._handler.connected(now)
 
@@ -136,6 +138,10 @@ class Peer:
         """Whether media can flow."""
         return self._srtp is not None and self._dtls.state is DtlsState.CONNECTED
 
+    def rtt_s(self, now: float) -> float | None:
+        """Return the round trip to the client, the smallest of the last ones, or None while it is unknown."""
+        return self._round_trips.value(now)
+
     def send_rtp(self, packet: bytes) -> None:
         """Protect and send an RTP packet; before the handshake it goes nowhere."""
         if self._srtp is not None and self._remote is not None:
@@ -153,10 +159,12 @@ class Peer:
                 self.rejected_packets += 1
 
     def tick(self, now: float) -> None:
-        """Repeat a handshake flight that was lost."""
+        """Repeat a handshake flight that was lost; measure the round trip."""
         timeout = self._dtls.timeout_s()
         if timeout is not None and timeout <= 0:
-            self._send_flight(self._dtls.handle_timeout(), now)
+            self._send_flight(self._dtls.handle_timeout())
+        if self.is_connected and self._remote is not None and self._round_trips.due(now):
+            self._ask(self._remote, now)
 
     def why_over(self, now: float) -> str | None:
         """Return why this transport is of no more use, or None."""
@@ -175,9 +183,14 @@ class Peer:
                 self._send(datagram, self._remote)
         self._srtp = None
 
-    def _send_flight(self, flight: list[bytes], now: float) -> None:
-        if self._remote is None or not flight:
-            return
-        for datagram in flight:
-            self._send(datagram, self._remote)
-        self._flight_at = now
+    def _ask(self, remote: Address, now: float) -> None:
+        """Send a check on the pair in use. A lite agent has to send none, but a full one answers it (RFC 8445, 7.3)."""
+        transaction = secrets.token_bytes(12)
+        ufrag, pwd = self._theirs
+        self._send(stun.connectivity_check(transaction, f"{ufrag}:{self.ufrag}", pwd), remote)
+        self._round_trips.asked(transaction, now)
+
+    def _send_flight(self, flight: list[bytes]) -> None:
+        if self._remote is not None:
+            for datagram in flight:
+                self._send(datagram, self._remote)

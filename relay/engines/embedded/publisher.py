@@ -30,7 +30,7 @@ REPORT_INTERVAL_S = 1.0
 """Between receiver reports: often enough for a sender's loss control, rare enough to cost nothing."""
 
 DEFAULT_RTT_S = 0.1
-"""Until the handshake has shown a round trip; libwebrtc assumes the same."""
+"""Until a round trip is measured; libwebrtc assumes the same."""
 
 MAX_BITRATE = 4_000_000
 """bit/s that a publisher is told it may send (REMB). Without any estimate Chromium stays below 300 kbit/s."""
@@ -70,11 +70,9 @@ class Publisher:
         """What the client publishes."""
         return tuple(lane.track for lane in self._lanes)
 
-    @property
-    def rtt_ms(self) -> float | None:
-        """Round trip to the client."""
-        rtt = None if self._peer is None else self._peer.handshake_rtt_s
-        return None if rtt is None else rtt * 1000
+    def rtt_s(self, now: float) -> float | None:
+        """Return the round trip to the client, None while it is unknown."""
+        return None if self._peer is None else self._peer.rtt_s(now)
 
     def accept(self, offer: Offer) -> list[AnsweredMedia]:
         """Choose a codec for each m-line that sends.
@@ -130,7 +128,7 @@ class Publisher:
         peer = self._peer
         if peer is None or not peer.is_connected:
             return
-        rtt = peer.handshake_rtt_s or DEFAULT_RTT_S
+        rtt = peer.rtt_s(now) or DEFAULT_RTT_S
         for lane in self._lanes:
             if lane.track.gaps:
                 self._repair(peer, lane, now, rtt)

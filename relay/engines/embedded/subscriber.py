@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 from relay.core import rtcp, slots
+from relay.core.recent import RecentMinimum
 from relay.core.reception import round_trip_s
 from relay.core.rooms import Rooms
+from relay.core.round_trips import FORGET_S, SAMPLES
 from relay.core.sdp import Offer
 from relay.core.sdp_answer import AnsweredMedia, supported
 from relay.engines.base import Identity, SlotView
@@ -34,19 +36,19 @@ class Subscriber:
         self._rooms = rooms
         self._pinned = pinned
         self._peer: Peer | None = None
-        self._rtt_s: float | None = None
+        self._reported = RecentMinimum(SAMPLES, FORGET_S)
         self._report_at = 0.0
         self._refill_at = 0.0
         self._closed = False
         self._changed = asyncio.Event()
 
-    @property
-    def rtt_ms(self) -> float | None:
-        """Round trip to the client: from its receiver reports, before them from the handshake."""
-        rtt = self._rtt_s
-        if rtt is None and self._peer is not None:
-            rtt = self._peer.handshake_rtt_s
-        return None if rtt is None else rtt * 1000
+    def rtt_s(self, now: float) -> float | None:
+        """Return the round trip to the client, None while it is unknown."""
+        return None if self._peer is None else self._peer.rtt_s(now)
+
+    def reported_rtt_s(self, now: float) -> float | None:
+        """Return the round trip by the client's receiver reports: second best, because they are its word."""
+        return self._reported.value(now)
 
     def accept(self, offer: Offer, peer: Peer) -> list[AnsweredMedia]:
         """Make a slot of each m-line that receives.
@@ -157,18 +159,18 @@ class Subscriber:
                 if slot is not None and slot.track is not None:
                     slot.track.request_keyframe(now)
             else:
-                self._learn_rtt(packet.blocks)
+                self._learn_rtt(packet.blocks, now)
 
     # ---------------------------------------------------------------------------------------------
 
     def _slot(self, ssrc: int) -> Slot | None:
         return next((slot for slot in self.slots if slot.stream.ssrc == ssrc), None)
 
-    def _learn_rtt(self, blocks: tuple[rtcp.ReportBlock, ...]) -> None:
+    def _learn_rtt(self, blocks: tuple[rtcp.ReportBlock, ...], now: float) -> None:
         for block in blocks:
             rtt = round_trip_s(block, ntp())
-            if rtt is not None and rtt < 10:  # more is a report of somebody else's clock
-                self._rtt_s = rtt if self._rtt_s is None else 0.7 * self._rtt_s + 0.3 * rtt
+            if rtt is not None:
+                self._reported.add(rtt, now)
 
     def _wake(self) -> None:
         self._changed.set()

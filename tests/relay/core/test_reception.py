@@ -108,7 +108,22 @@ def test_a_block_without_a_report_shows_no_round_trip() -> None:
 
 
 def test_a_clock_that_rounds_below_zero_shows_zero() -> None:
-    assert round_trip_s(ReportBlock(1, 0, 0, 0, 0, 65_536 * 10, 65_536), 10.99) == 0.0
+    assert round_trip_s(ReportBlock(1, 0, 0, 0, 0, 65_536 * 10, 65_536), 10.9995) == 0.0
+
+
+@pytest.mark.parametrize("held", [65_536 * 2, 65_536 * 100, 0x80000000])
+def test_a_receiver_that_says_it_held_the_report_longer_than_it_had_it_shows_nothing(
+    held: int,
+) -> None:
+    assert round_trip_s(ReportBlock(1, 0, 0, 0, 0, 65_536 * 10, held), 11.9) is None
+
+
+@given(st.integers(1, 2**32 - 1), st.integers(0, 2**32 - 1), st.floats(0, 5e9))
+def test_whatever_a_receiver_says_a_round_trip_is_between_0_and_10_s(
+    last_sr: int, held: int, ntp_now_s: float
+) -> None:
+    rtt = round_trip_s(ReportBlock(1, 0, 0, 0, 0, last_sr, held), ntp_now_s)
+    assert rtt is None or 0 <= rtt <= 10
 
 
 @given(

@@ -25,6 +25,21 @@ def test_a_track_with_a_known_id_takes_the_place_and_the_old_one_cannot_remove_i
     assert rooms.tracks("r") == (after,)
 
 
+def test_packets_that_never_came_are_counted_beyond_the_tracks() -> None:
+    rooms = Rooms()
+    ended, replaced, present = make_track("1"), make_track("2"), make_track("2")
+    rooms.add([ended, replaced])
+    for track, given_up in ((ended, 1), (replaced, 10), (present, 100)):
+        track.gaps.given_up = given_up
+    rooms.remove([ended])
+    rooms.remove([ended])
+    rooms.add([present])
+    rooms.add([present])
+    rooms.remove([replaced])
+    assert rooms.given_up(from_trunks=False) == 111
+    assert rooms.given_up(from_trunks=True) == 0
+
+
 def test_watchers_are_told_once_for_each_change_and_see_it() -> None:
     rooms, seen = Rooms(), []
     rooms.watch(lambda room: seen.append((room, len(rooms.tracks(room)))))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core import stun
+from relay.engines.embedded import ice_lite
 
 PASSWORD = "correct horse battery staple"
 SOURCES = [("192.0.2.7", 40_000), ("2001:db8::7", 1), ("127.0.0.1", 65_535)]
@@ -97,6 +98,33 @@ def test_an_unsigned_answer_is_no_larger_than_a_padded_request(source: tuple[str
     assert len(request) == 48
     assert aioice.stun.parse_message(request).message_method == aioice.stun.Method.BINDING
     assert len(stun.binding_success(bytes(12), source)) <= len(request)
+
+
+@given(
+    st.binary(max_size=300).map(lambda b: b + bytes(-len(b) % 4)),
+    st.ip_addresses().map(str),
+    st.integers(0, 65_535),
+)
+def test_no_answer_to_a_stranger_is_larger_than_the_request(
+    body: bytes, host: str, port: int
+) -> None:
+    head = b"\0\x01" + len(body).to_bytes(2, "big") + bytes.fromhex("2112a442")
+    request = stun.parse(head + bytes(12) + body)
+    if request is not None:
+        answer = ice_lite.answer_probe(request, (host, port))
+        assert answer is None or len(answer) <= len(request.datagram)
+
+
+def test_aioice_takes_our_check_for_one_of_a_controlled_agent() -> None:
+    transaction = os.urandom(12)
+    theirs = aioice.stun.parse_message(stun.connectivity_check(transaction, "them:us", PASSWORD))
+    assert theirs.message_class == aioice.stun.Class.REQUEST
+    assert theirs.transaction_id == transaction
+    assert theirs.check_message_integrity(PASSWORD.encode())
+    assert theirs.attributes["USERNAME"] == "them:us"
+    assert theirs.attributes["ICE-CONTROLLED"] == 0
+    assert 0 < theirs.attributes["PRIORITY"] < 2**31
+    assert "USE-CANDIDATE" not in theirs.attributes
 
 
 @pytest.mark.parametrize("size", [0, 19, stun.MAX_SIZE + 1])

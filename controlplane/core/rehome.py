@@ -1,0 +1,369 @@
+"""Who should be moved, now that the room has changed: the joint improvement step.
+
+Each join is decided for the people who are there. When others come and go, a sum of good decisions can be a bad room.
+So after each change the room is planned as a whole, from several beginnings, and compared with how people sit: moves
+that do not earn their price are taken out of the plan, and what is left is done only if the room's mean cost falls by
+`rehome_gain_ms`. A move costs its person a second of picture.
+
+The cost of a pair is that of core/allocate.py, one-way delay + `edge_weight` x mean access round trip. It is a sum over
+people plus a sum over pairs of regions, so moving somebody changes it by an amount that takes no loop to know (Plan).
+
+Nobody is moved because of one odd measurement: round trips of calls come as quartiles of a window, probes as minima
+of samples, and another place counts as farther by half the spread of its estimate.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from heapq import nsmallest
+
+from controlplane.core.delay import SFU_MS
+from controlplane.core.load import ROOM_HEADROOM, corrected_load, is_ramping
+from controlplane.core.mesh import between
+from controlplane.core.model import (
+    Assignment,
+    Join,
+    NodeId,
+    ParticipantId,
+    RegionId,
+    Role,
+    Room,
+    World,
+)
+from controlplane.core.rtt import unknown_rtt
+from controlplane.core.rules import region_refusal, takes
+from controlplane.core.sums import sum_up
+
+AGAIN_AFTER_S = 60.0
+"""Nobody is moved twice within a minute: who is sent to and fro hears more gaps than any detour would cost."""
+
+SETTLED_S = 30.0
+PAIR_GAIN = 7.0
+"""A room of two that was joined in the last half minute is probably still filling, and who is moved now cannot be moved
+when the others are there: such a move has to gain seven times as much."""
+
+EACH_GAIN = 0.5
+MARGIN_GAIN = 0.25
+"""Parts of the gain that each move of a joint step has to bring on average, and that taking any one move out of the
+step has to cost: a step of five moves for 3 ms is not worth five gaps."""
+
+PEOPLE_MAX = 64
+"""In larger rooms one move gains less than 3 ms unless it saves that person 100 ms, which its own join would have
+seen; and many moves are a broken call for many."""
+
+EPSILON = 1e-6
+"""Milliseconds below which two costs are equal: what floating point leaves behind must not keep a loop going."""
+
+NEAREST = 3
+"""Regions that are looked at for each person, beside those in use and the best for all: the fourth never won."""
+
+BEGINNINGS = 2
+"""Single regions from which the plan is begun, beside the seats as they are and everybody at the nearest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehome:
+    """One person's part in an improvement."""
+
+    participant: ParticipantId
+    from_node: NodeId
+    to_node: NodeId
+    to_region: RegionId
+    gain_ms: float
+    """By how much the room's mean cost falls with the whole step that this move belongs to."""
+    because: str
+
+
+def improve(room: Room, world: World, *, now: float, budget: int) -> tuple[Rehome, ...]:
+    """Return the moves of the best joint step, at most `budget`; none when nothing earns its price.
+
+    How many of the room were moved within the last minute counts against the room's own limit here; the fleet's is the
+    caller's, who gives what is left of it as `budget`.
+    """
+    people = [room.assignments[who] for who in sorted(room.assignments)]
+    policy = world.topology.policy
+    moved = sum(_was_moved(one, now) for one in people)
+    budget = min(budget, policy.rehomes_per_room - moved)
+    if budget < 1 or not 2 <= len(people) <= PEOPLE_MAX:
+        return ()
+    hosts = _Hosts(people, world, now)
+    table = _Table(people, hosts, world, now)
+    if table.pairs == 0:
+        return ()
+    least = policy.rehome_gain_ms
+    if len(people) == 2 and now - max(one.assigned_at for one in people) < SETTLED_S:
+        least *= PAIR_GAIN
+    step = _best_step(table, least, budget)
+    if step is None:
+        return ()
+    gain, target = step
+    return tuple(
+        Rehome(
+            one.participant,
+            one.node,
+            hosts.node(table.regions[seat]),
+            table.regions[seat],
+            gain,
+            f"the room's mean falls by {gain:.0f} ms",
+        )
+        for one, seat, before in zip(people, target, table.seats, strict=True)
+        if seat != before
+    )
+
+
+def _was_moved(one: Assignment, now: float) -> bool:
+    return one.moved_at is not None and now - one.moved_at < AGAIN_AFTER_S
+
+
+def _best_step(table: "_Table", least: float, budget: int) -> tuple[float, list[int]] | None:
+    """Return the gain and the seats of the step that is worth most, its moves' price taken off; or None."""
+    best: tuple[float, float, list[int]] | None = None
+    tried: set[tuple[int, ...]] = set()
+    for seats in table.beginnings():
+        if tuple(seats) in tried:
+            continue
+        tried.add(tuple(seats))
+        plan = _Plan(table, seats)
+        plan.descend()
+        plan.prune(MARGIN_GAIN * least, budget)
+        gain = (table.cost_now - plan.cost) / table.pairs
+        moves = plan.moves()
+        if not moves or gain < max(least, EACH_GAIN * least * moves):
+            continue
+        worth = gain - MARGIN_GAIN * least * moves
+        if best is None or worth > best[0] + 1e-9:
+            best = (worth, gain, plan.seats)
+    return None if best is None else (best[1], best[2])
+
+
+class _Hosts:
+    """The node that would take newcomers of this room in each region; regions without one are not there."""
+
+    def __init__(self, people: Sequence[Assignment], world: World, now: float) -> None:
+        sums = sum_up(people)
+        join = Join(people[0].room, people[0].participant, "")
+        best: dict[RegionId, tuple[bool, bool, float, NodeId]] = {}
+        for id_, node in world.nodes.items():
+            placed = world.placed.get(id_, 0)
+            load = corrected_load(node, placed)
+            if not takes(node, load, join, now):
+                continue
+            carries = id_ in sums and load < ROOM_HEADROOM
+            rank = (not carries, is_ramping(node, placed), load, id_)
+            if node.region not in best or rank < best[node.region]:
+                best[node.region] = rank
+        self._best = {region: rank[-1] for region, rank in best.items()}
+
+    def __contains__(self, region: RegionId) -> bool:
+        return region in self._best
+
+    def node(self, region: RegionId) -> NodeId:
+        """Return the region's node."""
+        return self._best[region]
+
+
+class _Table:
+    """A room as numbers: people by index, regions by index."""
+
+    def __init__(
+        self, people: Sequence[Assignment], hosts: _Hosts, world: World, now: float
+    ) -> None:
+        policy = world.topology.policy
+        self.regions = _promising(people, hosts, world)
+        index = {region: at for at, region in enumerate(self.regions)}
+        self.seats = [index[one.region] for one in people]
+        self.publishes = [one.role is Role.PUBLISHER for one in people]
+        publishers = sum(self.publishes)
+        self.partners = [len(people) - 1 if p else publishers for p in self.publishes]
+        self.pairs = sum(self.partners) / 2
+        self.access = [
+            [(1 + policy.edge_weight) / 2 * rtt for rtt in _access(one, self.regions)]
+            for one in people
+        ]
+        self.between = [
+            [
+                SFU_MS if a == b else between(world.region_rtt, a, b) / 2 + 2 * SFU_MS
+                for b in self.regions
+            ]
+            for a in self.regions
+        ]
+        self.allowed = [
+            _allowed(one, self.regions, hosts, world)
+            if not _was_moved(one, now)
+            else [index[one.region]]
+            for one in people
+        ]
+        self.cost_now = _Plan(self, self.seats).cost
+
+    def beginnings(self) -> Iterable[list[int]]:
+        """Yield seats to begin a plan from; a person who may not sit somewhere stays."""
+        yield list(self.seats)
+        everywhere = range(len(self.regions))
+        total = [sum(row[r] for row in self.access) for r in everywhere]
+        for region in sorted(everywhere, key=lambda r: (total[r], r))[:BEGINNINGS]:
+            yield [
+                region if region in allowed else seat
+                for allowed, seat in zip(self.allowed, self.seats, strict=True)
+            ]
+        yield [
+            min(allowed, key=lambda r, row=row: (row[r], r))  # type: ignore[misc]
+            for allowed, row in zip(self.allowed, self.access, strict=True)
+        ]
+
+
+def _promising(people: Sequence[Assignment], hosts: _Hosts, world: World) -> list[RegionId]:
+    """Return the regions in use, the nearest few of each person and the best few for all of them together."""
+    found = {one.region for one in people}
+    open_ = [region for region in sorted(world.topology.regions) if region in hosts]
+    total = dict.fromkeys(open_, 0.0)
+    for one in people:
+        rtts = {region: (one.rtts.get(region) or unknown_rtt()).rtt_ms for region in open_}
+        found.update(nsmallest(NEAREST, open_, key=rtts.__getitem__))
+        for region, rtt in rtts.items():
+            total[region] += rtt
+    found.update(nsmallest(NEAREST, open_, key=total.__getitem__))
+    return sorted(found)
+
+
+def _access(one: Assignment, regions: Sequence[RegionId]) -> list[float]:
+    """Return the round trips that count: those to other places than the present one with half their spread added."""
+    found = [one.rtts.get(region) or unknown_rtt() for region in regions]
+    return [
+        rtt.rtt_ms if region == one.region else rtt.rtt_ms + rtt.spread_ms / 2
+        for rtt, region in zip(found, regions, strict=True)
+    ]
+
+
+def _allowed(
+    one: Assignment, regions: Sequence[RegionId], hosts: _Hosts, world: World
+) -> list[int]:
+    join = Join(one.room, one.participant, one.session, role=one.role, require=one.require)
+    return [
+        at
+        for at, region in enumerate(regions)
+        if region == one.region
+        or (
+            region in hosts
+            and region_refusal(join, region, world.topology.regions.get(region)) is None
+        )
+    ]
+
+
+class _Plan:
+    """Seats, and the sums by which the change that a move makes is known without a loop over people.
+
+    cost = sum over people of access x partners + sum over pairs that exchange media of `between`. With F[r] the sum
+    of `between[r][…]` over everybody, and over publishers alone, moving one person from a to b changes the second
+    part by F[b] - between[b][a] - (F[a] - between[a][a]).
+    """
+
+    def __init__(self, table: _Table, seats: Sequence[int]) -> None:
+        self._table = table
+        self.seats = list(seats)
+        regions = range(len(table.regions))
+        self._all = [0.0] * len(regions)
+        self._publishers = [0.0] * len(regions)
+        self.cost = 0.0
+        for person, seat in enumerate(self.seats):
+            self._add(person, seat, 1)
+        for person, seat in enumerate(self.seats):
+            own = table.between[seat][seat] if table.publishes[person] else 0.0
+            links = self._links(person)[seat] - own
+            self.cost += table.access[person][seat] * table.partners[person] + links / 2
+
+    def _links(self, person: int) -> list[float]:
+        """Return F as this person sees it: a viewer exchanges media with publishers only."""
+        return self._all if self._table.publishes[person] else self._publishers
+
+    def _add(self, person: int, seat: int, sign: int) -> None:
+        row = self._table.between[seat]
+        for region, ms in enumerate(row):
+            self._all[region] += sign * ms
+        if self._table.publishes[person]:
+            for region, ms in enumerate(row):
+                self._publishers[region] += sign * ms
+
+    def change(self, person: int, to: int) -> float:
+        """Return by how much the cost grows when one person moves."""
+        table, seat = self._table, self.seats[person]
+        if seat == to:
+            return 0.0
+        links, row = self._links(person), table.access[person]
+        own = table.publishes[person]  # viewers are not in the sums that they see
+        there = links[to] - (table.between[to][seat] if own else 0.0)
+        here = links[seat] - (table.between[seat][seat] if own else 0.0)
+        return (row[to] - row[seat]) * table.partners[person] + there - here
+
+    def move(self, person: int, to: int) -> None:
+        """Move one person."""
+        self.cost += self.change(person, to)
+        self._add(person, self.seats[person], -1)
+        self._add(person, to, 1)
+        self.seats[person] = to
+
+    def descend(self) -> None:
+        """Move people one by one, then everybody of a region together, until nothing lowers the cost."""
+        while self._sweep() or self._merge():
+            pass
+
+    def _sweep(self) -> bool:
+        """Give each person in turn the best seat; return whether anybody moved."""
+        moved = False
+        for person, allowed in enumerate(self._table.allowed):
+            if len(allowed) < 2:
+                continue
+            change, to = min((self.change(person, to), to) for to in allowed)
+            if change < -EPSILON:
+                self.move(person, to)
+                moved = True
+        return moved
+
+    def _merge(self) -> bool:
+        """Move everybody of some region elsewhere, if that lowers the cost; return whether it did."""
+        for seat in sorted(set(self.seats)):
+            group = [
+                person
+                for person, at in enumerate(self.seats)
+                if at == seat and len(self._table.allowed[person]) > 1
+            ]
+            if len(group) < 2:
+                continue
+            shared = set(self._table.allowed[group[0]]).intersection(
+                *(self._table.allowed[person] for person in group[1:])
+            )
+            options = [(self._change_all(group, seat, to), to) for to in shared if to != seat]
+            change, to = min(options, default=(0.0, seat))
+            if change < -EPSILON:
+                for person in group:
+                    self.move(person, to)
+                return True
+        return False
+
+    def _change_all(self, group: Sequence[int], seat: int, to: int) -> float:
+        """Return by how much the cost grows when a group moves from one region to another together."""
+        table = self._table
+        publishers = sum(table.publishes[person] for person in group)
+        viewers = len(group) - publishers
+        # Among themselves nothing changes: one SFU before, one SFU after.
+        apart = table.between[to][seat] - table.between[seat][seat]
+        links = publishers * (self._all[to] - self._all[seat] - len(group) * apart)
+        links += viewers * (self._publishers[to] - self._publishers[seat] - publishers * apart)
+        for person in group:
+            row = table.access[person]
+            links += (row[to] - row[seat]) * table.partners[person]
+        return links
+
+    def moves(self) -> int:
+        """Return how many people sit elsewhere than now."""
+        return sum(a != b for a, b in zip(self.seats, self._table.seats, strict=True))
+
+    def prune(self, least: float, budget: int) -> None:
+        """Take back moves that bring less than `least` of the room's mean each, and the smallest beyond the budget."""
+        now = self._table.seats
+        while True:
+            moved = [person for person, seat in enumerate(self.seats) if seat != now[person]]
+            if not moved:
+                return
+            loss, person = min((self.change(one, now[one]), one) for one in moved)
+            if loss >= least * self._table.pairs and len(moved) <= budget:
+                return
+            self.move(person, now[person])

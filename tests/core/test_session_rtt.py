@@ -1,0 +1,104 @@
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from controlplane.core.model import NodeId, ParticipantId, RoomId, RttSource
+from controlplane.core.session import ParticipantReport
+from controlplane.core.session_rtt import MAX_SAMPLES, WINDOW_S, Figure, Key, SessionWindows
+
+NODE = NodeId("fra-1")
+ROOM = RoomId("standup")
+ANA: Key = (ROOM, ParticipantId("ana"))
+
+
+def report(rtt_ms: float | None, who: str = "ana", epoch: int = 1) -> ParticipantReport:
+    return ParticipantReport(ROOM, ParticipantId(who), epoch, rtt_ms=rtt_ms)
+
+
+def figures(
+    windows: SessionWindows, rtts: Sequence[float | None], *, start: float = 0.0, step: float = 0.5
+) -> list[tuple[float, Figure]]:
+    """Report these one after the other; return when somebody was told of, and what."""
+    told = []
+    for index, rtt in enumerate(rtts):
+        now = start + index * step
+        told += [(now, one) for one in windows.take(NODE, [report(rtt)], now=now).values()]
+    return told
+
+
+def test_a_figure_comes_once_per_window() -> None:
+    told = figures(SessionWindows(), [20.0] * 61)
+    assert [now for now, _ in told] == [10.0, 20.0, 30.0]
+    assert all(one.rtt.rtt_ms == 20.0 and one.epoch == 1 for _, one in told)
+    assert all(one.rtt.source is RttSource.SESSION for _, one in told)
+
+
+@pytest.mark.parametrize("odd", [0.0, 3.0, 400.0, 9999.0, math.nan, math.inf, -1.0])
+def test_one_odd_measurement_does_nothing(odd: float) -> None:
+    samples: list[float | None] = [20.0 + index % 3 for index in range(21)]
+    usual = figures(SessionWindows(), samples)[0][1]
+    for at in range(21):
+        mixed = [*samples[:at], odd, *samples[at + 1 :]]
+        found = figures(SessionWindows(), mixed)[0][1]
+        assert found.rtt.rtt_ms == usual.rtt.rtt_ms
+        assert found.rtt.spread_ms == pytest.approx(usual.rtt.spread_ms, abs=1.0)
+
+
+def test_queues_do_not_count_while_a_part_of_the_window_is_free_of_them() -> None:
+    found = figures(SessionWindows(), [20.0] * 8 + [300.0] * 13)[0][1]
+    assert found.rtt.rtt_ms == 20.0
+    assert found.rtt.spread_ms > 100
+
+
+def test_few_samples_or_none_say_nothing() -> None:
+    assert figures(SessionWindows(), [None] * 100) == []
+    assert figures(SessionWindows(), [20.0] * 4 + [None] * 30) == []
+    assert [now for now, _ in figures(SessionWindows(), [20.0] * 6, step=4.0)] == [16.0]
+
+
+def test_a_window_that_does_not_fill_begins_anew() -> None:
+    windows = SessionWindows()
+    assert figures(windows, [500.0] * 4) == []
+    told = figures(windows, [20.0] * 21, start=3600.0)
+    assert [one.rtt.rtt_ms for _, one in told] == [20.0]
+
+
+def test_another_session_begins_anew() -> None:
+    windows = SessionWindows()
+    for index in range(19):
+        windows.take(NODE, [report(500.0)], now=index * 0.5)
+    told: list[Figure] = []
+    for index in range(25):
+        both = [report(20.0, epoch=2), report(500.0, epoch=1)]
+        told += windows.take(NODE, both, now=9.5 + index * 0.5).values()
+    assert [(one.epoch, one.rtt.rtt_ms) for one in told] == [(2, 20.0)]
+
+
+def test_who_is_not_reported_any_more_is_forgotten() -> None:
+    windows = SessionWindows()
+    windows.take(NODE, [report(20.0, f"p{index}") for index in range(50)], now=0.0)
+    assert len(windows) == 50
+    windows.take(NODE, [report(20.0, "p7")], now=0.5)
+    assert len(windows) == 1
+    windows.take(NodeId("vir-1"), [report(20.0, "p7")], now=0.5)
+    windows.forget(NODE)
+    windows.forget(NODE)
+    assert len(windows) == 1
+
+
+def test_a_node_that_reports_too_often_is_bounded() -> None:
+    windows = SessionWindows()
+    told = figures(windows, [20.0] * (MAX_SAMPLES * 5), step=WINDOW_S / (MAX_SAMPLES * 4))
+    assert len(told) == 1
+    assert all(
+        len(window.samples) <= MAX_SAMPLES
+        for people in windows._open.values()
+        for window in people.values()
+    )
+
+
+def test_a_clock_that_goes_back_begins_anew() -> None:
+    windows = SessionWindows()
+    windows.take(NODE, [report(20.0)], now=1000.0)
+    assert [now for now, _ in figures(windows, [20.0] * 21)] == [10.0]
