@@ -21,6 +21,7 @@ from controlplane.api.metrics import Metrics
 from controlplane.api.nodes_grpc import NodeSessions
 from controlplane.config import Address, Settings
 from controlplane.services.cascade import Cascades
+from controlplane.services.changed_rooms import ChangedRooms
 from controlplane.services.explaining import Explaining
 from controlplane.services.fleet import Fleet
 from controlplane.services.joins import Joins
@@ -29,7 +30,9 @@ from controlplane.services.placements import Placements
 from controlplane.services.planning import Planning
 from controlplane.services.ports import Clock
 from controlplane.services.presence import Presence
+from controlplane.services.rehoming import Rehoming, RehomingCounters
 from controlplane.services.rooms import Rooms
+from controlplane.services.session_rtts import SessionRtts
 from controlplane.services.snapshots import Snapshots
 from controlplane.services.topologies import Topologies
 from controlplane.services.world import MeshRtts, Worlds
@@ -64,11 +67,14 @@ def build(settings: Settings, geo: GeoIp, clock: Clock, sessions: NodeSessions) 
     placements = Placements()
     worlds = Worlds(store, topologies, mesh, placements)
     cascades = Cascades(store, worlds, sessions, clock)
+    metrics = Metrics()
+    changed = ChangedRooms(metrics.rooms_dropped)
     joins = Joins(
         store=store,
         worlds=worlds,
         cascades=cascades,
         placements=placements,
+        changed=changed,
         clock=clock,
         geo=geo,
         signer=settings.signer,
@@ -79,22 +85,33 @@ def build(settings: Settings, geo: GeoIp, clock: Clock, sessions: NodeSessions) 
         topologies=topologies,
         mesh=mesh,
         placements=placements,
-        presence=Presence(store, cascades, placements),
-        mover=Mover(store, worlds, cascades, placements, clock),
+        presence=Presence(store, cascades, placements, changed),
+        session_rtts=SessionRtts(store, declared_only=settings.declared_rtts),
+        mover=Mover(store, worlds, cascades, placements, changed, clock),
         snapshots=Snapshots(store, cascades, settings.signer),
         notifier=sessions,
+        clock=clock,
+    )
+    rehoming = Rehoming(
+        store=store,
+        worlds=worlds,
+        cascades=cascades,
+        placements=placements,
+        changed=changed,
+        counters=RehomingCounters(metrics.rooms_looked_at, metrics.rehomes),
         clock=clock,
     )
     return ApiContext(
         joins=joins,
         rooms=Rooms(store, worlds, clock),
         fleet=fleet,
+        sweeps=(fleet.sweep, cascades.sweep, rehoming.sweep),
         topologies=topologies,
         planning=Planning(store, topologies, worlds, parser, clock),
         explaining=Explaining(store, topologies, joins),
         store=store,
         keys=settings.keys,
-        metrics=Metrics(),
+        metrics=metrics,
         parse_topology=parser,
         trusted_proxies=settings.trusted_proxies,
         open_metrics=settings.open_metrics,
@@ -127,7 +144,7 @@ async def serve(
         http, grpc = replace(settings.http, port=http_port), replace(settings.grpc, port=grpc_port)
         log.info("ready", http=str(http), grpc=str(grpc))
         async with asyncio.TaskGroup() as group:
-            sweeper = group.create_task(_sweep(context.fleet))
+            sweeper = group.create_task(_sweep(context))
             started(Ports(http_port, grpc_port))
             await stop.wait()
             sweeper.cancel()
@@ -153,10 +170,11 @@ async def _start_http(stack: AsyncExitStack, context: ApiContext, address: Addre
     return port
 
 
-async def _sweep(fleet: Fleet) -> None:
+async def _sweep(context: ApiContext) -> None:
     while True:
         await asyncio.sleep(SWEEP_INTERVAL_S)
-        await fleet.sweep()
+        for sweep in context.sweeps:
+            await sweep()
 
 
 async def run(settings: Settings) -> None:

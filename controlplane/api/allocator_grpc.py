@@ -14,7 +14,7 @@ from controlplane.api.schemas import JoinBody, first_fault
 from controlplane.core import ids
 from controlplane.core.model import Join
 from controlplane.errors import ControlPlaneError, InvalidInputError
-from controlplane.services.joins import IceServer, Joined, NodeAddress
+from controlplane.services.answers import IceServer, Joined, NodeAddress
 
 Context = ServicerContext[allocator_pb2.JoinRequest, allocator_pb2.JoinResponse]
 

@@ -5,7 +5,7 @@ import time
 from controlplane.api.context import ApiContext
 from controlplane.core.model import Join
 from controlplane.errors import ControlPlaneError
-from controlplane.services.joins import Joined
+from controlplane.services.answers import Joined
 
 
 async def join(context: ApiContext, request: Join) -> Joined:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from controlplane.core.model import Node, NodeState
+from controlplane.store.base import Totals
 
 DECISION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """In memory a join takes a millisecond, over Redis a few; 0.5 s is where its operations give up."""
@@ -36,6 +37,21 @@ class Metrics:
             "thalweg_snapshots", "Snapshots sent, and answers: acked, nacked, unknown (to none that waits).",
             ["result"], registry=registry,
         )  # fmt: skip
+        self.rehomes = Counter(
+            "thalweg_rehomes", "People who were moved for a better place.", registry=registry
+        )
+        self.rooms_looked_at = Counter(
+            "thalweg_rehoming_rooms_looked_at", "Rooms that changed and were planned anew.",
+            registry=registry,
+        )  # fmt: skip
+        self.rooms_dropped = Counter(
+            "thalweg_rehoming_rooms_dropped", "Rooms that changed while too many were waiting to be planned.",
+            registry=registry,
+        )  # fmt: skip
+        self._networks = Gauge(
+            "thalweg_learned_networks", "Client networks whose round trips are known from calls.",
+            registry=registry,
+        )  # fmt: skip
         self._events = Gauge(
             "thalweg_last_event_id",
             "Id of the newest event; it grows by one with each.",
@@ -47,14 +63,13 @@ class Metrics:
         for result in ("sent", "acked", "nacked", "unknown"):
             self.snapshots.labels(result)
 
-    def expose(
-        self, nodes: Iterable[Node], *, rooms: int, participants: int, last_event: int
-    ) -> bytes:
+    def expose(self, nodes: Iterable[Node], totals: Totals, *, last_event: int) -> bytes:
         """Return everything in Prometheus' text format, with the gauges set from what is true now."""
         tally = Tally(node.state for node in nodes)
         for state in NodeState:
             self._nodes.labels(state.value).set(tally[state])
-        self._rooms.set(rooms)
-        self._participants.set(participants)
+        self._rooms.set(totals.rooms)
+        self._participants.set(totals.assignments)
+        self._networks.set(totals.networks)
         self._events.set(last_event)
         return generate_latest(self._registry)

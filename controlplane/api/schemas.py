@@ -174,6 +174,10 @@ class ProbePlanBody(Strict):
     client_ip: Annotated[str, AfterValidator(_is_address)] | None = Field(
         default=None, max_length=64, description="The client's address as your server sees it."
     )
+    room: CallerId | None = Field(
+        default=None,
+        description="Where it is going: then the regions that would suit that room are measured too.",
+    )
 
 
 class DrainBody(Strict):

@@ -8,7 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from controlplane.core.explain import runner_up
 from controlplane.core.model import Assignment, Candidate, Decision, Location, TrackStatus
 from controlplane.core.sums import access_rtt
-from controlplane.services.joins import IceServer, Joined, NodeAddress, ProbePlan, Seat
+from controlplane.services.answers import (
+    IceServer,
+    Joined,
+    NodeAddress,
+    ProbeTarget,
+    ProbeTargets,
+    Seat,
+)
 
 
 class View(BaseModel):
@@ -85,15 +92,17 @@ def ice_server(server: IceServer) -> StunServer | TurnServer:
 
 
 class RunnerUp(View):
-    """The best node of another region, else of the same one."""
+    """The best other region, with its best node."""
 
     node: str | None
     region: str
-    score_gap_ms: float = Field(description="How much worse, in milliseconds of cost.")
+    score_gap_ms: float = Field(
+        description="How much worse, in milliseconds of cost. Negative for somebody who was moved for the others' sake."
+    )
 
     @classmethod
     def of(cls, decision: Decision) -> "RunnerUp | None":
-        """Return the view of a decision's runner-up; None when no other node could take the participant."""
+        """Return the view of a decision's runner-up; None when no other region could take the participant."""
         found = runner_up(decision)
         if found is None:
             return None
@@ -237,29 +246,38 @@ class ProbeRegion(View):
     stun: str = Field(description="The same over UDP (RFC 7064).")
     why: str
 
+    @classmethod
+    def of(cls, target: ProbeTarget) -> "ProbeRegion":
+        """Return the view of a target."""
+        return cls(
+            region=target.region,
+            title=target.title,
+            url=target.url,
+            stun=target.stun,
+            why=target.why,
+        )
+
 
 class ProbePlanAnswer(View):
-    """The regions that this client should measure, the nearest first."""
+    """The regions that this client should measure, the most telling first."""
 
     regions: list[ProbeRegion]
+    more: list[ProbeRegion] = Field(
+        description="To be measured too when the smallest round trip to `regions` is above `more_above_ms`."
+    )
+    more_above_ms: float | None = Field(description="Null when there is no more to measure.")
     location: Place | None = Field(description="Where the client seems to be.")
     location_source: str
 
     @classmethod
-    def of(cls, plan: ProbePlan) -> "ProbePlanAnswer":
+    def of(cls, plan: ProbeTargets) -> "ProbePlanAnswer":
         """Return the view of a probe plan."""
-        regions = [
-            ProbeRegion(
-                region=target.region,
-                title=target.title,
-                url=target.url,
-                stun=target.stun,
-                why=target.why,
-            )
-            for target in plan.regions
-        ]
         return cls(
-            regions=regions, location=Place.of(plan.location), location_source=plan.location_source
+            regions=[ProbeRegion.of(target) for target in plan.regions],
+            more=[ProbeRegion.of(target) for target in plan.more],
+            more_above_ms=plan.more_above_ms,
+            location=Place.of(plan.location),
+            location_source=plan.location_source,
         )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from controlplane.core.explain import Ranking, explain, explain_refusal
-from controlplane.core.load import ROOM_HEADROOM, corrected_load, is_ramping, load_ms
+from controlplane.core.load import ROOM_HEADROOM, load_ms
 from controlplane.core.model import (
     Candidate,
     Decision,
@@ -32,6 +32,7 @@ from controlplane.core.model import (
     RttEstimate,
     World,
 )
+from controlplane.core.openings import Opening, drawn, emptiest, openings
 from controlplane.core.peers import Peers
 from controlplane.core.rtt import Estimates, unknown_rtt
 from controlplane.core.rules import (
@@ -41,9 +42,8 @@ from controlplane.core.rules import (
     node_refusal,
     region_refusal,
     rule_of,
-    takes,
 )
-from controlplane.core.sums import Sums
+from controlplane.core.sums import Group, Sums
 
 MAX_FALLBACKS = 2
 
@@ -77,7 +77,7 @@ def allocate(
     """Choose a node for `join`. `estimates` are the newcomer's; `others` is the room without it."""
     view = _View(join, others, world, estimates, now)
     candidates = sorted(
-        (view.candidate(region, nodes) for region, nodes in view.regions.items()),
+        (view.candidate(region) for region in view.openings.nodes),
         key=lambda candidate: _rank(candidate, join.room),
     )
     chosen = candidates[0] if candidates else None
@@ -86,13 +86,13 @@ def allocate(
     return Decision(
         node=chosen.node,
         region=chosen.region,
-        because=explain(Ranking(chosen, candidates, others, world, estimates)),
+        because=explain(Ranking(chosen, candidates, others, view.peers.people, world, estimates)),
         candidates=tuple(candidates),
-        fallbacks=_fallbacks(candidates, view.beside(chosen)),
+        fallbacks=_fallbacks(candidates, view, chosen),
         decided_at=now,
         location=estimates.location,
         location_source=estimates.location_source,
-        others=sum(group.count for group in others.values()),
+        others=sum(view.peers.people.values()),
     )
 
 
@@ -103,73 +103,68 @@ class _View:
         self, join: Join, others: Sums, world: World, estimates: Estimates, now: float
     ) -> None:
         self.join, self.world, self.now = join, world, now
+        self.openings = openings(world, now=now, exclude=join.exclude_nodes)
         self._others, self._estimates = others, estimates
-        self._room_lot = zlib.crc32(join.room.encode())
-        self.regions: dict[RegionId, list[tuple[Node, float]]] = {}
-        """Nodes with their corrected load, by region."""
-        placed = world.placed
-        for id_, node in world.nodes.items():
-            load = corrected_load(node, placed.get(id_, 0))
-            self.regions.setdefault(node.region, []).append((node, load))
-        self._peers = Peers(join.role, others)
+        self._lot = zlib.crc32(join.room.encode())
+        self.peers = Peers(join.role, others)
 
-    def candidate(self, id_: RegionId, nodes: Sequence[tuple[Node, float]]) -> Candidate:
+    def candidate(self, id_: RegionId) -> Candidate:
         """Return the region with the score of its best node, or with its refusal."""
         rtt = self._estimates.rtts.get(id_) or unknown_rtt()
         why_not = region_refusal(self.join, id_, self.world.topology.regions.get(id_))
         if why_not is not None:
             return Candidate(id_, None, rtt, None, {}, why_not)
-        able = [(node, load) for node, load in nodes if takes(node, load, self.join, self.now)]
-        refused = self._refusals(nodes) if len(able) < len(nodes) else {}
-        if not able:
-            return Candidate(
-                id_, None, rtt, None, {}, refused[min(refused)] if len(refused) == 1
-                else f"no node: none of its {len(nodes)} nodes takes this participant", refused,
-            )  # fmt: skip
-        return self._scored(id_, able, rtt, refused)
+        open_, nodes = self.openings.by_region[id_], self.openings.nodes[id_]
+        refused = self._refusals(nodes) if len(open_) < len(nodes) else {}
+        if open_:
+            return self._scored(id_, open_, rtt, refused)
+        why_not = f"no node: none of its {len(nodes)} nodes takes this participant"
+        if len(refused) == 1:
+            (why_not,) = refused.values()
+        return Candidate(id_, None, rtt, None, {}, why_not, refused)
 
     def _scored(
         self,
         region: RegionId,
-        able: Sequence[tuple[Node, float]],
+        open_: Sequence[Opening],
         rtt: RttEstimate,
         refused: Mapping[NodeId, str],
     ) -> Candidate:
-        """Compare the room's own nodes in the region with its emptiest one."""
-        access, topology = rtt.rtt_ms, self.world.topology
-        edge = topology.policy.edge_weight * self._peers.mean_access(access)
-        apart = self._peers.delay_ms(region, access, self.world.region_rtt)
-        emptiest = min(able, key=self._emptiness)
-        best: tuple[float, float, Node] = (load_ms(emptiest[1]), apart, emptiest[0])
-        for node, load in able:
-            group = self._others.get(node.id)
-            if group is None:
-                continue
-            stays = load < ROOM_HEADROOM and not self._ramps(node)
-            together = self._peers.delay_beside_ms(group, apart, self.world.region_rtt)
-            own = (0.0 if stays else load_ms(load), together, node)
-            if (own[0] + own[1], load, node.id) < (best[0] + best[1], load, best[2].id):
-                best = own
-        crowd, delay, node = best
+        """Compare the region's emptiest node with those of the room's own that are there."""
+        access, rtts = rtt.rtt_ms, self.world.region_rtt
+        edge = self.world.topology.policy.edge_weight * self.peers.mean_access(access)
+        delay = apart = self.peers.delay_ms(region, access, rtts)
+        _, load, node = emptiest(open_, self._lot)
+        id_, crowd = node.id, load_ms(load)
+        own = self._own(open_) if region in self.peers.people else None
+        if own is not None:
+            together = self.peers.delay_beside_ms(own, apart, rtts)
+            if together < delay + crowd:
+                delay, crowd, id_ = together, 0.0, own.node
         terms = {"delay": delay, "edge": edge, "load": crowd}
-        return Candidate(region, node.id, rtt, delay + edge + crowd, terms, None, refused)
+        return Candidate(region, id_, rtt, delay + edge + crowd, terms, None, refused)
+
+    def _own(self, open_: Sequence[Opening]) -> Group | None:
+        """Return the room's greatest group on a node of these that has headroom for more of it; None for none."""
+        best: Group | None = None
+        most = 0
+        for ramps, load, node in open_:
+            group = self._others.get(node.id)
+            if group is not None and load < ROOM_HEADROOM and not ramps:
+                count = group.publishers + group.viewers
+                if best is None or count > most or (count == most and node.id < best.node):
+                    best, most = group, count
+        return best
 
     def beside(self, chosen: Candidate) -> list[NodeId]:
         """Return the other nodes of the chosen region, the emptiest first."""
-        nodes = self.regions[chosen.region]
-        able = [one for one in nodes if takes(one[0], one[1], self.join, self.now)]
-        return [node.id for node, _ in sorted(able, key=self._emptiness) if node.id != chosen.node]
+        open_ = self.openings.by_region[chosen.region]
+        ordered = sorted((*one[:2], drawn(one[2].id, self._lot)) for one in open_)
+        return [id_ for *_, (_, id_) in ordered if id_ != chosen.node]
 
-    def _emptiness(self, one: tuple[Node, float]) -> tuple[bool, float, int, NodeId]:
-        node, load = one
-        return self._ramps(node), load, zlib.crc32(node.id.encode(), self._room_lot), node.id
-
-    def _ramps(self, node: Node) -> bool:
-        return is_ramping(node, self.world.placed.get(node.id, 0))
-
-    def _refusals(self, nodes: Sequence[tuple[Node, float]]) -> dict[NodeId, str]:
+    def _refusals(self, nodes: Sequence[Node]) -> dict[NodeId, str]:
         placed = self.world.placed
-        cases = (Case(node, placed.get(node.id, 0), self.join, self.now) for node, _ in nodes)
+        cases = (Case(node, placed.get(node.id, 0), self.join, self.now) for node in nodes)
         found = {case.node.id: node_refusal(case) for case in cases}
         return {id_: why for id_, why in sorted(found.items()) if why is not None}
 
@@ -185,10 +180,14 @@ def _lot(room: RoomId, region: RegionId) -> int:
     return zlib.crc32(f"{room}/{region}".encode())
 
 
-def _fallbacks(candidates: Sequence[Candidate], beside: Sequence[NodeId]) -> tuple[NodeId, ...]:
+def _fallbacks(
+    candidates: Sequence[Candidate], view: _View, chosen: Candidate
+) -> tuple[NodeId, ...]:
     """Return the best of other regions, then of the same: what broke a node may have broken its region."""
-    elsewhere = [one.node for one in candidates[1:] if one.node is not None]
-    return tuple([*elsewhere, *beside][:MAX_FALLBACKS])
+    elsewhere = [one.node for one in candidates[1 : 1 + MAX_FALLBACKS] if one.node is not None]
+    if len(elsewhere) < MAX_FALLBACKS:
+        elsewhere += view.beside(chosen)
+    return tuple(elsewhere[:MAX_FALLBACKS])
 
 
 def _refused(view: _View, candidates: Sequence[Candidate]) -> Refused:
@@ -203,10 +202,8 @@ def _kind(view: _View, candidates: Sequence[Candidate], allowed: Sequence[Region
     if join.require.residency and (
         not allowed
         or any(
-            takes(node, load, join, view.now)
-            for id_, nodes in view.regions.items()
-            if region_refusal(join, id_, regions.get(id_), but=RESIDENCY) is None
-            for node, load in nodes
+            open_ and region_refusal(join, id_, regions.get(id_), but=RESIDENCY) is None
+            for id_, open_ in view.openings.by_region.items()
         )
     ):
         return RefusalKind.RESIDENCY

@@ -6,7 +6,15 @@ Nothing here decides anything. Each sentence stands alone; the most important co
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from controlplane.core.model import Candidate, Decision, Join, RegionId, RttSource, World
+from controlplane.core.model import (
+    Candidate,
+    Decision,
+    Join,
+    RegionId,
+    RttSource,
+    Topology,
+    World,
+)
 from controlplane.core.rtt import Estimates
 from controlplane.core.sums import Sums
 
@@ -40,13 +48,14 @@ class Ranking:
     """The best first, refused ones last."""
     others: Sums
     """Everybody else in the room."""
+    people: Mapping[RegionId, int]
+    """How many of them sit in each region."""
     world: World
     estimates: Estimates
 
     def title(self, region: RegionId) -> str:
         """Return the region's name for people."""
-        known = self.world.topology.regions.get(region)
-        return known.title if known else region
+        return _title(region, self.world.topology)
 
 
 def explain(ranking: Ranking) -> tuple[str, ...]:
@@ -84,13 +93,39 @@ def _refusals(candidate: Candidate) -> list[str]:
     return [f"{candidate.region}: {candidate.refusal}"]
 
 
+def explain_rehome(decision: Decision, region: RegionId, topology: Topology) -> tuple[str, ...]:
+    """Return what is to be said of a region to which the whole room's plan moves somebody.
+
+    `decision` is what would have been decided for that person alone.
+    """
+    chosen = next(one for one in decision.candidates if one.region == region)
+    best = decision.candidates[0]
+    sentences = [_answers(chosen, topology)]
+    if best.region != region and best.score is not None and chosen.score is not None:
+        more = _ms(chosen.score - best.score)
+        sentences.append(
+            f"{_title(best.region, topology)} would cost {more} less for this participant alone, more for the room"
+        )
+    return tuple(sentences)
+
+
 def runner_up(decision: Decision) -> tuple[Candidate, float] | None:
-    """Return the best candidate of another region, and by how many milliseconds it lost."""
-    chosen, *rest = decision.candidates
+    """Return the best candidate of another region, and by how many milliseconds its score is worse.
+
+    That is negative for somebody whom the whole room's plan moved, or who went to a fallback: then the region is not
+    the best for that person alone.
+    """
+    chosen = next((one for one in decision.candidates if one.region == decision.region), None)
+    rest = (one for one in decision.candidates if one.region != decision.region)
     rival = next((one for one in rest if one.score is not None), None)
-    if rival is None or rival.score is None or chosen.score is None:
+    if rival is None or rival.score is None or chosen is None or chosen.score is None:
         return None
     return rival, rival.score - chosen.score
+
+
+def _title(region: RegionId, topology: Topology) -> str:
+    known = topology.regions.get(region)
+    return known.title if known else region
 
 
 def _ms(value: float) -> str:
@@ -98,16 +133,19 @@ def _ms(value: float) -> str:
 
 
 def _access(ranking: Ranking) -> str:
-    chosen = ranking.chosen
-    return _MEASURED[chosen.rtt.source].format(
-        region=ranking.title(chosen.region), ms=_ms(chosen.rtt.rtt_ms)
+    return _answers(ranking.chosen, ranking.world.topology)
+
+
+def _answers(one: Candidate, topology: Topology) -> str:
+    """Say how far a region is, and how that is known."""
+    return _MEASURED[one.rtt.source].format(
+        region=_title(one.region, topology), ms=_ms(one.rtt.rtt_ms)
     )
 
 
 def _room(ranking: Ranking) -> str:
-    groups = ranking.others.values()
-    others = sum(group.count for group in groups)
-    here = sum(group.count for group in groups if group.region == ranking.chosen.region)
+    others = sum(ranking.people.values())
+    here = ranking.people.get(ranking.chosen.region, 0)
     rival = next(
         (one for one in ranking.candidates[1:] if one.score is not None),
         None,

@@ -40,7 +40,7 @@ def great_circle_km(a: Location, b: Location) -> float:
     half_lat = math.sin((lat_b - lat_a) / 2)
     half_lon = math.sin(math.radians(b.lon - a.lon) / 2)
     chord = half_lat**2 + math.cos(lat_a) * math.cos(lat_b) * half_lon**2
-    return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(chord)))
+    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(chord) if chord < 1 else 1.0)
 
 
 def fibre_rtt_ms(distance_km: float) -> float:
@@ -50,14 +50,15 @@ def fibre_rtt_ms(distance_km: float) -> float:
 
 def client_rtt_ms(distance_km: float) -> float:
     """Return the expected round trip in milliseconds between a client and a region at this distance."""
-    detour = CLIENT_DETOUR_MS * min(1.0, distance_km / CLIENT_DETOUR_FROM_KM)
+    far = distance_km >= CLIENT_DETOUR_FROM_KM
+    detour = CLIENT_DETOUR_MS * (1.0 if far else distance_km / CLIENT_DETOUR_FROM_KM)
     return CLIENT_DOOR_MS + detour + CLIENT_MS_PER_KM * distance_km
 
 
 def client_spread_ms(distance_km: float, radius_km: float | None) -> float:
     """Return the standard deviation in milliseconds of `client_rtt_ms` for a place known within `radius_km`."""
     own = min(CLIENT_SPREAD_MAX_MS, CLIENT_SPREAD_MS + CLIENT_SPREAD_MS_PER_KM * distance_km)
-    return math.hypot(own, CLIENT_MS_PER_KM * (radius_km or 0.0))
+    return math.hypot(own, CLIENT_MS_PER_KM * radius_km) if radius_km else own
 
 
 def mesh_rtt_ms(distance_km: float) -> float:

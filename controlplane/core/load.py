@@ -25,12 +25,14 @@ CROWDED_MS = 30.0
 refusal and not at it."""
 
 
+def reported_load(load: float, participants: int, capacity: int) -> float:
+    """Return the fraction of a node's capacity in use: what it says, and never less than its people are."""
+    return max(load, participants / capacity, 0.0) if capacity > 0 else 1.0
+
+
 def corrected_load(node: Node, placed: int) -> float:
     """Return the fraction of the capacity in use; `placed` are own placements that its last report cannot know."""
-    if node.capacity <= 0:
-        return 1.0
-    reported = max(node.load, node.participants / node.capacity, 0.0)
-    return reported + placed / node.capacity
+    return node.load + placed / node.capacity if placed else node.load
 
 
 def is_ramping(node: Node, placed: int) -> bool:

@@ -5,13 +5,15 @@ Rules of this file:
 1. Nothing here does anything: no method changes a value or looks outside.
 2. Times are seconds of one clock that the caller names `now` (wall time, so that replicas agree).
 3. A field with a unit or a rule says so in the string below it.
+4. What a decision makes by the dozen is a named tuple: it is made in a third of the time of a frozen dataclass.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
-from typing import NewType
+from types import MappingProxyType
+from typing import NamedTuple, NewType
 
 RegionId = NewType("RegionId", str)
 NodeId = NewType("NodeId", str)
@@ -141,7 +143,7 @@ class Node:
     heard_at: float
     registered_at: float
     load: float = 0.0
-    """Fraction of the capacity in use at the last report."""
+    """Fraction of the capacity in use at the last report (core/load.py, `reported_load`)."""
     participants: int = 0
     """Sessions at the last report."""
     why: str = ""
@@ -231,8 +233,7 @@ class RttSource(StrEnum):
     """Nothing is known; the same guess for every region."""
 
 
-@dataclass(frozen=True, slots=True)
-class RttEstimate:
+class RttEstimate(NamedTuple):
     """Round trip between a client and a region."""
 
     rtt_ms: float
@@ -242,8 +243,7 @@ class RttEstimate:
     age_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One region that was considered, with the best of its nodes, and what became of it."""
 
     region: RegionId
@@ -256,7 +256,7 @@ class Candidate:
     """What the score is made of, in milliseconds: "delay", "edge", "load"."""
     refusal: str | None = None
     """Why not, in a sentence that begins with the rule's name; None when it was eligible."""
-    refused: Mapping[NodeId, str] = field(default_factory=dict)
+    refused: Mapping[NodeId, str] = MappingProxyType({})
     """Nodes of the region that may not take the participant, each with its sentence."""
 
 

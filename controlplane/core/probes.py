@@ -11,13 +11,14 @@
 When nothing is known of the place, regions far from one another are asked at once, and the mesh tells the rest.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from controlplane.core.geo import fibre_rtt_ms, great_circle_km
-from controlplane.core.load import corrected_load
 from controlplane.core.mesh import between
-from controlplane.core.model import Node, NodeState, RegionId, Role, RttEstimate, World
+from controlplane.core.model import Node, RegionId, Role, RttEstimate, World
+from controlplane.core.openings import emptiest, openings
 from controlplane.core.peers import Peers
 from controlplane.core.place import Place
 from controlplane.core.rtt import NOTHING, Rtts, estimate
@@ -64,33 +65,46 @@ class ProbePlan:
 
 
 def plan_probes(
-    place: Place, world: World, learned: Rtts = NOTHING, others: Sums = NOBODY
+    place: Place,
+    world: World,
+    learned: Rtts = NOTHING,
+    others: Sums = NOBODY,
+    *,
+    now: float,
 ) -> ProbePlan:
     """Return what a client at `place` should measure, the most telling first.
 
     Only regions with a serving node are named. `learned` is what is known of the client's network, `others` the room
     that it is about to join.
     """
-    answering = _answering(world)
+    open_ = {
+        region: nodes
+        for region, nodes in openings(world, now=now).by_region.items()
+        if nodes and region in world.topology.regions
+    }
     count = world.topology.policy.probe_regions
-    sure = [region for region, rtt in learned.items() if region in answering and _is_sure(rtt)]
+    sure = [region for region, rtt in learned.items() if region in open_ and _is_sure(rtt)]
+
+    def planned(regions: Mapping[RegionId, str]) -> tuple[PlannedProbe, ...]:
+        return tuple(
+            PlannedProbe(region, emptiest(open_[region], 0)[2], why)
+            for region, why in regions.items()
+        )
+
     if place.location is None and not sure:
         why = "place unknown: regions far from one another"
-        return ProbePlan(_spread(world, answering, [], max(count, WIDENED), why))
-    wanted = _wanted(place, world, learned, others, answering)
+        return ProbePlan(planned(_spread(world, open_, (), max(count, WIDENED), why)))
+    wanted = _wanted(place, world, learned, others, open_)
     looked_at = list(wanted)[: count + LOOKED_AT]
-    first = tuple(
-        PlannedProbe(region, answering[region], wanted[region])
-        for region in [one for one in looked_at if one not in sure][:count]
-    )
+    first = {one: wanted[one] for one in [one for one in looked_at if one not in sure][:count]}
     here = place.location
-    if sure or here is None:
-        return ProbePlan(first)
+    if sure or here is None or not looked_at:
+        return ProbePlan(planned(first))
     nearest = great_circle_km(here, world.topology.regions[looked_at[0]].location)
     why = "no near region answers as quickly as it should: a region far from the others"
-    taken = [probe.region for probe in first]
-    more = _spread(world, answering, taken, SENTINELS, why)
-    return ProbePlan(first, more, SLOW_MS + SLOW_FIBRE * fibre_rtt_ms(nearest))
+    more = _spread(world, open_, tuple(first), SENTINELS, why)
+    above_ms = SLOW_MS + SLOW_FIBRE * fibre_rtt_ms(nearest)
+    return ProbePlan(planned(first), planned(more), above_ms)
 
 
 def _is_sure(rtt: RttEstimate) -> bool:
@@ -102,71 +116,54 @@ def _wanted(
     world: World,
     learned: Rtts,
     others: Sums,
-    answering: Mapping[RegionId, Node],
+    open_: Collection[RegionId],
 ) -> dict[RegionId, str]:
     """Return regions with the reason to measure them, the most telling first."""
-    regions = world.topology.regions
-    known = estimate({}, place, world.topology, world.region_rtt, learned).rtts
-    peers = Peers(Role.PUBLISHER, others)
-    weight = world.topology.policy.edge_weight
-
-    def cost(region: RegionId) -> float:
-        access = known[region].rtt_ms
-        delay = peers.delay_ms(region, access, world.region_rtt)
-        group = beside.get(region)
-        if group is not None:
-            delay = peers.delay_beside_ms(group, delay, world.region_rtt)
-        return delay + weight * peers.mean_access(access)
-
-    beside: dict[RegionId, Group] = {}
-    for node in sorted(others):
-        group = others[node]
-        if group.region not in beside or group.count > beside[group.region].count:
-            beside[group.region] = group
+    topology, rtts = world.topology, world.region_rtt
+    known = estimate({}, place, topology, rtts, learned).rtts
     wanted: dict[RegionId, str] = {}
     if place.location is not None:
         here = place.location
-        distance = {one: great_circle_km(here, regions[one].location) for one in answering}
+        distance = {one: great_circle_km(here, topology.regions[one].location) for one in open_}
         for region in sorted(distance, key=lambda one: (distance[one], one))[:NEAREST]:
             wanted[region] = f"{distance[region]:.0f} km away ({place.source})"
+    peers = Peers(Role.PUBLISHER, others)
+    greatest: dict[RegionId, Group] = {}
+    for node in sorted(others):
+        group = others[node]
+        if group.region not in greatest or group.count > greatest[group.region].count:
+            greatest[group.region] = group
+    cost: dict[RegionId, float] = {}
+    for region in sorted(open_):
+        access = known[region].rtt_ms
+        delay = peers.delay_ms(region, access, rtts)
+        if region in greatest:
+            delay = peers.delay_beside_ms(greatest[region], delay, rtts)
+        cost[region] = delay + topology.policy.edge_weight * peers.mean_access(access)
     why = "likely the best for the room" if others else "likely near"
-    for region in sorted(answering, key=lambda one: (cost(one), one)):
+    for region in sorted(cost, key=cost.__getitem__):
         wanted.setdefault(region, why)
     return wanted
 
 
-def _answering(world: World) -> dict[RegionId, Node]:
-    """Return the least loaded serving node of each declared region."""
-    best: dict[RegionId, Node] = {}
-    nodes = world.nodes.values()
-    placed = world.placed
-    for node in sorted(nodes, key=lambda one: (corrected_load(one, placed.get(one.id, 0)), one.id)):
-        if node.state is NodeState.SERVING and node.region in world.topology.regions:
-            best.setdefault(node.region, node)
-    return best
-
-
 def _spread(
-    world: World,
-    answering: Mapping[RegionId, Node],
-    taken: Sequence[RegionId],
-    count: int,
-    why: str,
-) -> tuple[PlannedProbe, ...]:
+    world: World, open_: Collection[RegionId], taken: Collection[RegionId], count: int, why: str
+) -> dict[RegionId, str]:
     """Return up to `count` more regions, each the farthest, in round-trip time, from all taken before it."""
-    left = sorted(set(answering) - set(taken))
+    rtts = world.region_rtt
     nearest = {
-        region: min((between(world.region_rtt, region, one) for one in taken), default=0.0)
-        for region in left
+        region: min([between(rtts, region, one) for one in taken], default=math.inf)
+        for region in sorted(open_)
+        if region not in taken
     }
-    picked: list[PlannedProbe] = []
+    picked: dict[RegionId, str] = {}
     while nearest and len(picked) < count:
         # The first of equals, and they are in order of id.
         region = max(nearest, key=nearest.__getitem__)
         del nearest[region]
-        picked.append(PlannedProbe(region, answering[region], why))
+        picked[region] = why
         for other, distance in nearest.items():
-            to_it = between(world.region_rtt, other, region)
-            if to_it < distance or len(picked) + len(taken) == 1:
+            to_it = between(rtts, other, region)
+            if to_it < distance:
                 nearest[other] = to_it
-    return tuple(picked)
+    return picked

@@ -12,12 +12,13 @@ Nobody is moved because of one odd measurement: round trips of calls come as qua
 of samples, and another place counts as farther by half the spread of its estimate.
 """
 
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from heapq import nsmallest
 
 from controlplane.core.delay import SFU_MS
-from controlplane.core.load import ROOM_HEADROOM, corrected_load, is_ramping
+from controlplane.core.load import ROOM_HEADROOM
 from controlplane.core.mesh import between
 from controlplane.core.model import (
     Assignment,
@@ -29,9 +30,9 @@ from controlplane.core.model import (
     Room,
     World,
 )
+from controlplane.core.openings import emptiest, openings
 from controlplane.core.rtt import unknown_rtt
-from controlplane.core.rules import region_refusal, takes
-from controlplane.core.sums import sum_up
+from controlplane.core.rules import region_refusal
 
 AGAIN_AFTER_S = 60.0
 """Nobody is moved twice within a minute: who is sent to and fro hears more gaps than any detour would cost."""
@@ -56,7 +57,7 @@ EPSILON = 1e-6
 NEAREST = 3
 """Regions that are looked at for each person, beside those in use and the best for all: the fourth never won."""
 
-BEGINNINGS = 2
+BEGINNINGS = 1
 """Single regions from which the plan is begun, beside the seats as they are and everybody at the nearest."""
 
 
@@ -92,6 +93,8 @@ def improve(room: Room, world: World, *, now: float, budget: int) -> tuple[Rehom
     least = policy.rehome_gain_ms
     if len(people) == 2 and now - max(one.assigned_at for one in people) < SETTLED_S:
         least *= PAIR_GAIN
+    if table.cost_now - table.least_cost < least * table.pairs:
+        return ()
     step = _best_step(table, least, budget)
     if step is None:
         return ()
@@ -139,19 +142,17 @@ class _Hosts:
     """The node that would take newcomers of this room in each region; regions without one are not there."""
 
     def __init__(self, people: Sequence[Assignment], world: World, now: float) -> None:
-        sums = sum_up(people)
-        join = Join(people[0].room, people[0].participant, "")
-        best: dict[RegionId, tuple[bool, bool, float, NodeId]] = {}
-        for id_, node in world.nodes.items():
-            placed = world.placed.get(id_, 0)
-            load = corrected_load(node, placed)
-            if not takes(node, load, join, now):
-                continue
-            carries = id_ in sums and load < ROOM_HEADROOM
-            rank = (not carries, is_ramping(node, placed), load, id_)
-            if node.region not in best or rank < best[node.region]:
-                best[node.region] = rank
-        self._best = {region: rank[-1] for region, rank in best.items()}
+        carriers = {one.node for one in people}
+        lot = zlib.crc32(people[0].room.encode())
+        self._best: dict[RegionId, NodeId] = {}
+        for region, open_ in openings(world, now=now).by_region.items():
+            own = [
+                one
+                for one in open_
+                if one[2].id in carriers and one[1] < ROOM_HEADROOM and not one[0]
+            ]
+            if open_:
+                self._best[region] = emptiest(own or open_, lot)[2].id
 
     def __contains__(self, region: RegionId) -> bool:
         return region in self._best
@@ -162,7 +163,7 @@ class _Hosts:
 
 
 class _Table:
-    """A room as numbers: people by index, regions by index."""
+    """A room as numbers: people by index, regions by index. `between` is symmetric, `access` summed over partners."""
 
     def __init__(
         self, people: Sequence[Assignment], hosts: _Hosts, world: World, now: float
@@ -176,12 +177,12 @@ class _Table:
         self.partners = [len(people) - 1 if p else publishers for p in self.publishes]
         self.pairs = sum(self.partners) / 2
         self.access = [
-            [(1 + policy.edge_weight) / 2 * rtt for rtt in _access(one, self.regions)]
-            for one in people
+            [(1 + policy.edge_weight) / 2 * partners * rtt for rtt in _access(one, self.regions)]
+            for one, partners in zip(people, self.partners, strict=True)
         ]
         self.between = [
             [
-                SFU_MS if a == b else between(world.region_rtt, a, b) / 2 + 2 * SFU_MS
+                SFU_MS if a == b else between(world.region_rtt, *sorted((a, b))) / 2 + 2 * SFU_MS
                 for b in self.regions
             ]
             for a in self.regions
@@ -193,6 +194,11 @@ class _Table:
             for one in people
         ]
         self.cost_now = _Plan(self, self.seats).cost
+
+    @property
+    def least_cost(self) -> float:
+        """Return a cost that no plan can fall below: everybody at the nearest, and all of them on one SFU."""
+        return sum(map(min, self.access)) + self.pairs * SFU_MS
 
     def beginnings(self) -> Iterable[list[int]]:
         """Yield seats to begin a plan from; a person who may not sit somewhere stays."""
@@ -217,10 +223,10 @@ def _promising(people: Sequence[Assignment], hosts: _Hosts, world: World) -> lis
     total = dict.fromkeys(open_, 0.0)
     for one in people:
         rtts = {region: (one.rtts.get(region) or unknown_rtt()).rtt_ms for region in open_}
-        found.update(nsmallest(NEAREST, open_, key=rtts.__getitem__))
+        found.update(sorted(open_, key=rtts.__getitem__)[:NEAREST])
         for region, rtt in rtts.items():
             total[region] += rtt
-    found.update(nsmallest(NEAREST, open_, key=total.__getitem__))
+    found.update(sorted(open_, key=total.__getitem__)[:NEAREST])
     return sorted(found)
 
 
@@ -259,16 +265,23 @@ class _Plan:
     def __init__(self, table: _Table, seats: Sequence[int]) -> None:
         self._table = table
         self.seats = list(seats)
-        regions = range(len(table.regions))
-        self._all = [0.0] * len(regions)
-        self._publishers = [0.0] * len(regions)
+        self._all = self._sums(range(len(self.seats)))
+        publishers = [person for person, publishes in enumerate(table.publishes) if publishes]
+        all_publish = len(publishers) == len(self.seats)
+        self._publishers = self._all.copy() if all_publish else self._sums(publishers)
         self.cost = 0.0
-        for person, seat in enumerate(self.seats):
-            self._add(person, seat, 1)
         for person, seat in enumerate(self.seats):
             own = table.between[seat][seat] if table.publishes[person] else 0.0
             links = self._links(person)[seat] - own
-            self.cost += table.access[person][seat] * table.partners[person] + links / 2
+            self.cost += table.access[person][seat] + links / 2
+
+    def _sums(self, people: Iterable[int]) -> list[float]:
+        """Return F over some of the people."""
+        count = Counter(self.seats[person] for person in people)
+        rows = [[n * ms for ms in self._table.between[seat]] for seat, n in sorted(count.items())]
+        return [sum(column) for column in zip(*rows, strict=True)] or [0.0] * len(
+            self._table.regions
+        )
 
     def _links(self, person: int) -> list[float]:
         """Return F as this person sees it: a viewer exchanges media with publishers only."""
@@ -291,7 +304,7 @@ class _Plan:
         own = table.publishes[person]  # viewers are not in the sums that they see
         there = links[to] - (table.between[to][seat] if own else 0.0)
         here = links[seat] - (table.between[seat][seat] if own else 0.0)
-        return (row[to] - row[seat]) * table.partners[person] + there - here
+        return row[to] - row[seat] + there - here
 
     def move(self, person: int, to: int) -> None:
         """Move one person."""
@@ -308,12 +321,21 @@ class _Plan:
     def _sweep(self) -> bool:
         """Give each person in turn the best seat; return whether anybody moved."""
         moved = False
-        for person, allowed in enumerate(self._table.allowed):
+        table = self._table
+        for person, allowed in enumerate(table.allowed):
             if len(allowed) < 2:
                 continue
-            change, to = min((self.change(person, to), to) for to in allowed)
-            if change < -EPSILON:
-                self.move(person, to)
+            seat, row, links = self.seats[person], table.access[person], self._links(person)
+            if table.publishes[person]:
+                own = table.between[
+                    seat
+                ]  # its own part of the sums; viewers are not in those that they see
+                costs = [row[to] + links[to] - own[to] for to in allowed]
+            else:
+                costs = [row[to] + links[to] for to in allowed]
+            least = min(costs)
+            if least < costs[allowed.index(seat)] - EPSILON:
+                self.move(person, allowed[costs.index(least)])
                 moved = True
         return moved
 
@@ -349,7 +371,7 @@ class _Plan:
         links += viewers * (self._publishers[to] - self._publishers[seat] - publishers * apart)
         for person in group:
             row = table.access[person]
-            links += (row[to] - row[seat]) * table.partners[person]
+            links += row[to] - row[seat]
         return links
 
     def moves(self) -> int:

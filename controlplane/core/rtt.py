@@ -20,6 +20,7 @@ contradict the place, because then it is the address database that is wrong (4 t
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from statistics import median
 from types import MappingProxyType
 
@@ -112,9 +113,13 @@ def estimate(
     rtts = {
         region: fuse(
             [
-                *_direct(region, known),
-                *_via_mesh(region, known, region_rtt),
-                *_from_place(region, place, topology, region_rtt),
+                one
+                for one in (
+                    known.get(region),
+                    _via_mesh(region, known, region_rtt),
+                    _from_place(region, place, topology, region_rtt),
+                )
+                if one is not None
             ]
         )
         for region in sorted(topology.regions)
@@ -131,12 +136,19 @@ def fuse(evidence: Sequence[RttEstimate]) -> RttEstimate:
         return unknown_rtt()
     if len(evidence) == 1:
         return evidence[0]
-    weights = [1 / (one.spread_ms * one.spread_ms) for one in evidence]
-    total = sum(weights)
-    mean = sum(w * one.rtt_ms for w, one in zip(weights, evidence, strict=True)) / total
-    chi2 = sum(w * (one.rtt_ms - mean) ** 2 for w, one in zip(weights, evidence, strict=True))
+    best, total, weighted = evidence[0], 0.0, 0.0
+    for one in evidence:
+        weight = 1 / (one.spread_ms * one.spread_ms)
+        total += weight
+        weighted += weight * one.rtt_ms
+        if one.spread_ms < best.spread_ms:
+            best = one
+    mean = weighted / total
+    chi2 = 0.0
+    for one in evidence:
+        off = (one.rtt_ms - mean) / one.spread_ms
+        chi2 += off * off
     spread = math.sqrt(max(1.0, chi2 / (len(evidence) - 1)) / total)
-    best = min(evidence, key=lambda one: one.spread_ms)
     return RttEstimate(mean, spread, best.source, best.age_s)
 
 
@@ -249,37 +261,46 @@ def _reconcile(
 # --- evidence about one region ------------------------------------------------------------------
 
 
-def _direct(region: RegionId, known: Rtts) -> list[RttEstimate]:
-    found = known.get(region)
-    return [found] if found else []
-
-
-def _via_mesh(region: RegionId, known: Rtts, region_rtt: Mapping[Pair, float]) -> list[RttEstimate]:
+def _via_mesh(
+    region: RegionId, known: Rtts, region_rtt: Mapping[Pair, float]
+) -> RttEstimate | None:
     """Return the best founded estimate through another known region, if there is one.
 
     Only one: those through several regions share the client's own last mile and are not independent.
     """
-    best: RttEstimate | None = None
+    found: tuple[float, float, RttEstimate] | None = None
     for other, rtt in known.items():
         if other == region:
             continue
         link = between(region_rtt, other, region)
         leg = min(rtt.rtt_ms, link)
-        spread = math.hypot(VIA_SPREAD_MS + VIA_SPREAD * leg, rtt.spread_ms)
-        if best is None or spread < best.spread_ms:
-            through = rtt.rtt_ms + link - VIA_EXCESS * leg
-            best = RttEstimate(through, spread, RttSource.VIA_MESH, rtt.age_s)
-    return [best] if best else []
+        spread = VIA_SPREAD_MS + VIA_SPREAD * leg + rtt.spread_ms
+        if found is None or spread < found[0]:
+            found = spread, rtt.rtt_ms + link - VIA_EXCESS * leg, rtt
+    if found is None:
+        return None
+    spread, through, rtt = found
+    return RttEstimate(through, spread, RttSource.VIA_MESH, rtt.age_s)
 
 
 def _from_place(
     region: RegionId, place: Place, topology: Topology, region_rtt: Mapping[Pair, float]
-) -> list[RttEstimate]:
+) -> RttEstimate | None:
     if place.region is not None:
         link = 0.0 if region == place.region else between(region_rtt, place.region, region)
-        return [RttEstimate(OVERRIDE_RTT_MS + link, OVERRIDE_SPREAD_MS, RttSource.OVERRIDE)]
+        return RttEstimate(OVERRIDE_RTT_MS + link, OVERRIDE_SPREAD_MS, RttSource.OVERRIDE)
     if place.location is None:
-        return []
-    distance = great_circle_km(place.location, topology.regions[region].location)
-    spread = client_spread_ms(distance, place.location.radius_km)
-    return [RttEstimate(client_rtt_ms(distance), spread, RttSource.GEO)]
+        return None
+    here, there = place.location, topology.regions[region].location
+    return _by_distance(here.lat, here.lon, here.radius_km, there.lat, there.lon)
+
+
+@lru_cache(maxsize=65_536)
+def _by_distance(
+    lat: float, lon: float, radius_km: float | None, region_lat: float, region_lon: float
+) -> RttEstimate:
+    """Return the distance model's estimate. Kept: a client asks for a plan, then joins, then is joined again."""
+    distance = great_circle_km(Location(lat, lon), Location(region_lat, region_lon))
+    return RttEstimate(
+        client_rtt_ms(distance), client_spread_ms(distance, radius_km), RttSource.GEO
+    )

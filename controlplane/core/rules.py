@@ -96,16 +96,6 @@ RULES: Mapping[str, Callable[[Case], str | None]] = {
 """The rules about single nodes, in order: what ails the node itself tells more than that somebody avoids it."""
 
 
-def takes(node: Node, load: float, join: Join, now: float) -> bool:
-    """Return whether no rule refuses the node: what RULES say, without the sentences. `load` is the corrected one."""
-    return (
-        node.state is NodeState.SERVING
-        and load < 1
-        and now - node.heard_at <= STALE_S
-        and node.id not in join.exclude_nodes
-    )
-
-
 def node_refusal(case: Case) -> str | None:
     """Return "rule: why not" of the first rule that refuses the node, or None."""
     for name, rule in RULES.items():

@@ -20,6 +20,7 @@ from controlplane.services.ports import Clock, FleetNotifier
 from controlplane.services.presence import Presence
 from controlplane.services.refusals import no_node, not_drainable
 from controlplane.services.reports import link_statuses, registered
+from controlplane.services.session_rtts import SessionRtts
 from controlplane.services.snapshots import Snapshots
 from controlplane.services.topologies import Topologies
 from controlplane.services.world import MeshRtts
@@ -95,6 +96,7 @@ class Fleet:
         mesh: MeshRtts,
         placements: Placements,
         presence: Presence,
+        session_rtts: SessionRtts,
         mover: Mover,
         snapshots: Snapshots,
         notifier: FleetNotifier,
@@ -105,6 +107,7 @@ class Fleet:
         self._mesh = mesh
         self._placements = placements
         self._presence = presence
+        self._session_rtts = session_rtts
         self._mover = mover
         self._emptier = Emptier(mover)
         self._snapshots = snapshots
@@ -162,7 +165,8 @@ class Fleet:
         await self._become(node, state, why)
         self._mesh.note(node.id, node.region, report.rtts, now=now)
         await self._store.put_links(node.id, link_statuses(node.id, report))
-        present = await self._presence.take(node, report.participants, now=now)
+        figures = await self._session_rtts.take(node, report, now=now)
+        present = await self._presence.take(node, report.participants, figures, now=now)
         if present.ends != tracked.ends:
             tracked.ends = present.ends
             self._notifier.wake(frozenset({node.id}))
@@ -255,6 +259,7 @@ class Fleet:
         elif now - node.heard_at > FORGET_LOST_S:
             await self._store.drop_node(node.id)
             self._mesh.forget(node.id)
+            self._session_rtts.forget(node.id)
             self._snapshots.forget(node.id)
             self._tracked.pop(node.id, None)
 

@@ -4,35 +4,38 @@ A join is load → decide → compare-and-set → effects. The decision is core/
 decides races; what loses is decided anew, at most ADMIT_ATTEMPTS times.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import structlog
 
 from controlplane.core.allocate import Refused, allocate
+from controlplane.core.learned import network_of
 from controlplane.core.model import (
     Assignment,
     Decision,
     Join,
-    Location,
-    Node,
-    NodeId,
     NodeState,
     ParticipantId,
-    Region,
-    RegionId,
     RoomId,
-    Topology,
+    RttSource,
     World,
 )
 from controlplane.core.place import Place, find_place
 from controlplane.core.probes import plan_probes
-from controlplane.core.rtt import Estimates, estimate
-from controlplane.core.sums import Sums, without
-from controlplane.core.tokens import TOKEN_TTL_S, audience, participant_claims
-from controlplane.core.turn import region_secret, turn_credential, turn_urls, turn_user
+from controlplane.core.rtt import Estimates, Rtts, estimate
+from controlplane.core.sums import NOBODY, without
+from controlplane.core.tokens import TOKEN_TTL_S
 from controlplane.errors import UnavailableError
+from controlplane.services.answers import (
+    Answers,
+    Joined,
+    Preview,
+    ProbeTargets,
+    Seat,
+    probe_targets,
+)
 from controlplane.services.cascade import Cascades
+from controlplane.services.changed_rooms import ChangedRooms
 from controlplane.services.placements import Placements
 from controlplane.services.ports import Clock, GeoLocator, TokenSigner
 from controlplane.services.refusals import check_regions, no_participant, refusal_error
@@ -49,86 +52,22 @@ LEASE_TO_FIRST_USE_S = float(TOKEN_TTL_S)
 
 
 @dataclass(frozen=True, slots=True)
-class NodeAddress:
-    """A node as a client needs it."""
+class _Client:
+    """What an address tells of a client, before it measures anything."""
 
-    id: NodeId
-    region: RegionId
-    whip_url: str
-    """Where to publish (RFC 9725)."""
-    whep_url: str
-    """Where to play."""
-
-
-@dataclass(frozen=True, slots=True)
-class IceServer:
-    """One entry of RTCConfiguration.iceServers (W3C WebRTC, 4.2.2)."""
-
-    urls: tuple[str, ...]
-    username: str | None = None
-    credential: str | None = field(default=None, repr=False)
+    place: Place
+    network: str
+    """Its /24 or /48, empty when its address is not known."""
+    learned: Rtts
+    """What calls of that network taught."""
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """The answer to a join."""
+class _Known:
+    """What is known of somebody who joins."""
 
-    assignment: Assignment
-    created: bool
-    """False when the same session already had this assignment."""
-    token: str = field(repr=False)
-    """Compact JWS for the node and the fallbacks."""
-    token_expires_at: float
-    """Seconds since 1970; the time to first use."""
-    ice_servers: tuple[IceServer, ...]
-    """Empty when the region has no TURN server or no TURN secret is configured."""
-    node: NodeAddress
-    fallbacks: tuple[NodeAddress, ...]
-    """At most two, the best first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """An assignment with the addresses that belong to it, for looking."""
-
-    assignment: Assignment
-    node: NodeAddress
-    fallbacks: tuple[NodeAddress, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeTarget:
-    """One region to measure."""
-
-    region: RegionId
-    title: str
-    url: str
-    """GET it and time the answer: {http_url}/probe."""
-    stun: str
-    """stun:host:port (RFC 7064)."""
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProbePlan:
-    """What a client should measure before it joins."""
-
-    regions: tuple[ProbeTarget, ...]
-    location: Location | None
-    location_source: str
-    """"geo", "override" or "unknown"."""
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a join would have been decided to be."""
-
-    decision: Decision | Refused
     estimates: Estimates
-    others: Sums
-    """Who is in the room."""
-    topology: Topology
-    decided_at: float
+    network: str
 
 
 class Joins:
@@ -141,6 +80,7 @@ class Joins:
         worlds: Worlds,
         cascades: Cascades,
         placements: Placements,
+        changed: ChangedRooms,
         clock: Clock,
         geo: GeoLocator,
         signer: TokenSigner,
@@ -151,10 +91,10 @@ class Joins:
         self._worlds = worlds
         self._cascades = cascades
         self._placements = placements
+        self._changed = changed
         self._clock = clock
         self._geo = geo
-        self._signer = signer
-        self._turn_secret = turn_secret
+        self._answers = Answers(signer, turn_secret)
 
     async def join(self, join: Join) -> Joined:
         """Admit a participant, or repeat the answer that it already has.
@@ -170,16 +110,16 @@ class Joins:
             world = await self._worlds.load(now=now)
             check_regions(join, world)
             current = await self._store.assignment(join.room, join.participant)
-            estimates = estimate(
-                join.probes, self._place(join.client_ip, world), world.topology, world.region_rtt
-            )
+            known = await self._known(join, world, now)
+            if current is not None and current.session == join.session:
+                known = _keeping(known, current)
             outcome = (
-                await self._refresh(join, current, estimates, now)
+                await self._refresh(current, known, now)
                 if current is not None and _move_reason(join, current, world, now) is None
-                else await self._place_anew(join, current, world, estimates, now)
+                else await self._place_anew(join, current, world, known, now)
             )
             if outcome is not None:
-                return self._answer(outcome, world, now)
+                return self._answers.joined(outcome, world, now)
         raise UnavailableError(
             "join-contended",
             f"Participant {join.participant} is being joined by several callers at once.",
@@ -189,12 +129,12 @@ class Joins:
 
     async def leave(self, room: RoomId, participant: ParticipantId) -> Assignment:
         """End the assignment and return it. Raises NotFoundError ("participant-not-found")."""
-        ended = await self._store.end(
-            room, participant, epoch=None, reason="left", now=self._clock.now()
-        )
+        now = self._clock.now()
+        ended = await self._store.end(room, participant, epoch=None, reason="left", now=now)
         if ended is None:
             raise no_participant(room, participant)
         self._placements.forget((room, participant))
+        self._changed.note(room, now=now)
         await self._cascades.refresh(room)
         return ended
 
@@ -203,51 +143,59 @@ class Joins:
         found = await self._store.assignment(room, participant)
         if found is None:
             raise no_participant(room, participant)
-        nodes = await self._store.nodes()
-        return Seat(found, _own_address(found, nodes), _fallback_addresses(found, nodes))
+        return Seat.of(found, await self._store.nodes())
 
     async def preview(self, join: Join) -> Preview:
         """Decide as `join` would, and admit nobody; a refusal is an answer. Raises as `check_regions` does."""
         now = self._clock.now()
         world = await self._worlds.load(now=now)
         check_regions(join, world)
-        estimates = estimate(
-            join.probes, self._place(join.client_ip, world), world.topology, world.region_rtt
-        )
+        estimates = (await self._known(join, world, now)).estimates
         others = await self._store.sums(join.room)
         decision = allocate(join, others, world, estimates, now=now)
         return Preview(decision, estimates, others, world.topology, now)
 
-    async def probe_plan(self, client_ip: str | None) -> ProbePlan:
-        """Return the regions that this client should measure, the nearest first. Never raises for an address."""
-        world = await self._worlds.load(now=self._clock.now())
-        place = self._place(client_ip, world)
-        targets = tuple(
-            ProbeTarget(
-                region=probe.region,
-                title=world.topology.regions[probe.region].title,
-                url=f"{probe.node.http_url}/probe",
-                stun=f"stun:{_host(probe.node.media_host)}:{probe.node.media_port}",
-                why=probe.why,
-            )
-            for probe in plan_probes(place, world).first
+    async def probe_plan(self, client_ip: str | None, room: RoomId | None = None) -> ProbeTargets:
+        """Return the regions that this client should measure, the most telling first.
+
+        `room` is where it is going: then also the regions that would be the best for that room are measured. Never
+        raises for an address.
+        """
+        now = self._clock.now()
+        world = await self._worlds.load(now=now)
+        client = await self._client(client_ip, world, now)
+        others = NOBODY if room is None else await self._store.sums(room)
+        plan = plan_probes(client.place, world, client.learned, others, now=now)
+        return ProbeTargets(
+            regions=probe_targets(plan.first, world.topology),
+            more=probe_targets(plan.more, world.topology),
+            more_above_ms=plan.more_above_ms if plan.more else None,
+            location=client.place.location,
+            location_source=client.place.source,
         )
-        return ProbePlan(targets, place.location, place.source)
 
     # --- inside ---------------------------------------------------------------------------------
 
-    def _place(self, client_ip: str | None, world: World) -> Place:
+    async def _client(self, client_ip: str | None, world: World, now: float) -> _Client:
         located = self._geo.locate(client_ip) if client_ip else None
-        return find_place(client_ip, located, world.topology)
+        place = find_place(client_ip, located, world.topology)
+        network = network_of(client_ip)
+        return _Client(place, network, await self._store.learned(network, now=now))
 
-    async def _refresh(
-        self, join: Join, current: Assignment, estimates: Estimates, now: float
-    ) -> Admitted | None:
+    async def _known(self, join: Join, world: World, now: float) -> _Known:
+        client = await self._client(join.client_ip, world, now)
+        estimates = estimate(
+            join.probes, client.place, world.topology, world.region_rtt, client.learned
+        )
+        return _Known(estimates, client.network)
+
+    async def _refresh(self, current: Assignment, known: _Known, now: float) -> Admitted | None:
         """Push the lease of the assignment that the session has, and keep newer probes; None if it just changed."""
         proposal = replace(
             current,
             expires_at=now + LEASE_TO_FIRST_USE_S,
-            rtts=estimates.rtts if estimates.measured else current.rtts,
+            rtts=known.estimates.rtts,
+            network=known.network,
         )
         outcome = await self._store.admit(
             proposal, replaces=None, event="participant.assigned", now=now
@@ -256,23 +204,19 @@ class Joins:
             return outcome
         if isinstance(outcome, Admitted):
             # It was ended between reading and writing, and the write made it anew.
-            await self._cascades.refresh(join.room)
+            self._changed.note(current.room, now=now)
+            await self._cascades.refresh(current.room)
             return outcome
         return None
 
     async def _place_anew(
-        self,
-        join: Join,
-        current: Assignment | None,
-        world: World,
-        estimates: Estimates,
-        now: float,
+        self, join: Join, current: Assignment | None, world: World, known: _Known, now: float
     ) -> Admitted | None:
         """Decide and admit; None when somebody else was faster."""
         others = without(await self._store.sums(join.room), current)
         # Counted again here: other joins decided while this one was reading.
         world = self._worlds.with_placements(world, now=now)
-        decision = allocate(join, others, world, estimates, now=now)
+        decision = allocate(join, others, world, known.estimates, now=now)
         if isinstance(decision, Refused):
             raise refusal_error(decision, join)
         event = "participant.assigned"
@@ -280,13 +224,13 @@ class Joins:
             reason = _move_reason(join, current, world, now) or "placed anew"
             decision = replace(decision, because=(reason, *decision.because))
             event = "participant.moved" if current.node != decision.node else event
+        proposal = propose(join, decision, known.estimates, now=now)
+        moved_at = current.moved_at if current else None
+        proposal = replace(proposal, network=known.network, moved_at=moved_at)
         key = (join.room, join.participant)
         self._placements.note(decision.node, key, now=now)
         outcome = await self._store.admit(
-            propose(join, decision, estimates, now=now),
-            replaces=current.epoch if current else None,
-            event=event,
-            now=now,
+            proposal, replaces=current.epoch if current else None, event=event, now=now
         )
         if not isinstance(outcome, Admitted):
             self._placements.forget(key)
@@ -300,39 +244,11 @@ class Joins:
             epoch=admitted.epoch,
             because=decision.because[0],
         )
+        self._changed.note(join.room, now=now)
+        if current is not None:
+            self._cascades.moved(current, admitted)
         await self._cascades.refresh(join.room)
         return outcome
-
-    def _answer(self, outcome: Admitted, world: World, now: float) -> Joined:
-        assignment = outcome.assignment
-        claims = participant_claims(assignment, audience(assignment), now=now)
-        return Joined(
-            assignment=assignment,
-            created=outcome.created,
-            token=self._signer.sign(claims),
-            token_expires_at=float(int(now) + TOKEN_TTL_S),
-            ice_servers=self._ice_servers(
-                assignment, world.topology.regions.get(assignment.region), now
-            ),
-            node=_own_address(assignment, world.nodes),
-            fallbacks=_fallback_addresses(assignment, world.nodes),
-        )
-
-    def _ice_servers(
-        self, assignment: Assignment, region: Region | None, now: float
-    ) -> tuple[IceServer, ...]:
-        """Return the TURN servers beside the node: a relay elsewhere would move the repair loop away from it."""
-        if self._turn_secret is None or region is None:
-            return ()
-        urls = turn_urls(region.turn_servers, region.turn_transports)
-        if not urls:
-            return ()
-        turn = turn_credential(
-            region_secret(self._turn_secret, region.id),
-            turn_user(assignment.room, assignment.participant),
-            now=now,
-        )
-        return (IceServer(urls, turn.username, turn.credential),)
 
 
 def propose(join: Join, decision: Decision, estimates: Estimates, *, now: float) -> Assignment:
@@ -353,6 +269,25 @@ def propose(join: Join, decision: Decision, estimates: Estimates, *, now: float)
     )
 
 
+def _keeping(known: _Known, current: Assignment) -> _Known:
+    """Return what is known of a session that joins again, with what its assignment knows better.
+
+    Without new probes that is everything. With them it is the figure that the edge measures in the running call: it is
+    of the media's own path, renewed every ten seconds, and no word of the client's. A client on another network is on
+    another path, and nothing of before says anything about it.
+    """
+    network = known.network or current.network
+    if current.network not in ("", network):
+        return known
+    news = known.estimates
+    if not news.measured:
+        return _Known(replace(news, rtts={**news.rtts, **current.rtts}), network)
+    edge = current.rtts.get(current.region)
+    if edge is None or edge.source is not RttSource.SESSION or not current.live:
+        return _Known(news, network)
+    return _Known(replace(news, rtts={**news.rtts, current.region: edge}), network)
+
+
 def _move_reason(join: Join, current: Assignment, world: World, now: float) -> str | None:
     """Return why the session's assignment cannot simply be repeated, or None if it can."""
     node = world.nodes.get(current.node)
@@ -369,32 +304,3 @@ def _move_reason(join: Join, current: Assignment, world: World, now: float) -> s
     else:
         return None
     return reason
-
-
-def _own_address(assignment: Assignment, nodes: Mapping[NodeId, Node]) -> NodeAddress:
-    """Return where the participant goes; without URLs for the moment in which its node is already forgotten."""
-    node = nodes.get(assignment.node)
-    if node is None:
-        return NodeAddress(assignment.node, assignment.region, "", "")
-    return _address(node, assignment)
-
-
-def _fallback_addresses(
-    assignment: Assignment, nodes: Mapping[NodeId, Node]
-) -> tuple[NodeAddress, ...]:
-    known = (nodes[id_] for id_ in assignment.decision.fallbacks if id_ in nodes)
-    return tuple(_address(node, assignment) for node in known)
-
-
-def _address(node: Node, assignment: Assignment) -> NodeAddress:
-    path = f"{assignment.room}/{assignment.participant}"
-    return NodeAddress(
-        id=node.id,
-        region=node.region,
-        whip_url=f"{node.http_url}/whip/{path}",
-        whep_url=f"{node.http_url}/whep/{path}",
-    )
-
-
-def _host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -14,6 +14,7 @@ from controlplane.core.model import Assignment, Join, NodeId, World
 from controlplane.core.rtt import Estimates
 from controlplane.core.sums import without
 from controlplane.services.cascade import Cascades
+from controlplane.services.changed_rooms import ChangedRooms
 from controlplane.services.joins import propose
 from controlplane.services.placements import Placements
 from controlplane.services.ports import Clock
@@ -41,12 +42,14 @@ class Mover:
         worlds: Worlds,
         cascades: Cascades,
         placements: Placements,
+        changed: ChangedRooms,
         clock: Clock,
     ) -> None:
         self._store = store
         self._worlds = worlds
         self._cascades = cascades
         self._placements = placements
+        self._changed = changed
         self._clock = clock
 
     async def move(self, people: Sequence[Assignment], move: Move) -> int:
@@ -76,6 +79,7 @@ class Mover:
     async def released(self, ended: Assignment) -> None:
         """Let go of what an assignment that just ended still held: its promised place and its links."""
         self._placements.forget((ended.room, ended.participant))
+        self._changed.note(ended.room, now=self._clock.now())
         await self._cascades.refresh(ended.room)
 
     async def _move(self, one: Assignment, move: Move, world: World, now: float) -> bool:
@@ -94,13 +98,17 @@ class Mover:
         if isinstance(decision, Refused):
             return False
         decision = replace(decision, because=(move.reason, *decision.because))
+        # No rehome: a limit on those must not keep anybody on a node that has to go.
+        proposal = propose(join, decision, estimates, now=now)
         outcome = await self._store.admit(
-            propose(join, decision, estimates, now=now),
+            replace(proposal, network=one.network, moved_at=one.moved_at),
             replaces=one.epoch,
             event="participant.moved",
             now=now,
         )
         if not isinstance(outcome, Admitted):
             return False
+        self._cascades.moved(one, outcome.assignment)
+        self._changed.note(one.room, now=now)
         self._placements.note(decision.node, (one.room, one.participant), now=now)
         return True

@@ -1,7 +1,7 @@
 """Own placements that no report can know yet, counted per node: the cure for herds.
 
 A placement counts from the decision (not from the store's answer: a burst decides before the first answer) until the
-node reports the participant, or it is clear that nobody came.
+node reports the participant, or it is clear that nobody came. Every join asks for all counts, so they are kept.
 """
 
 from collections.abc import Iterable
@@ -18,40 +18,51 @@ class Placements:
     """Who is on the way to which node. Bounded by capacity: a node is full when its places are promised."""
 
     def __init__(self) -> None:
-        self._on_the_way: dict[NodeId, dict[Key, float]] = {}
-        self._node_of: dict[Key, NodeId] = {}
+        self._on_the_way: dict[Key, tuple[NodeId, float]] = {}
+        """In order of time."""
+        self._counts: dict[NodeId, int] = {}
 
     def note(self, node: NodeId, key: Key, *, now: float) -> None:
         """Count a participant as on its way to a node, and nowhere else."""
         self.forget(key)
-        self._on_the_way.setdefault(node, {})[key] = now
-        self._node_of[key] = node
+        self._on_the_way[key] = node, now
+        self._counts[node] = self._counts.get(node, 0) + 1
 
     def forget(self, key: Key) -> None:
         """Count the participant no longer: it left, or the placement was not admitted."""
-        node = self._node_of.pop(key, None)
-        if node is not None:
-            del self._on_the_way[node][key]
-            if not self._on_the_way[node]:
-                del self._on_the_way[node]
+        found = self._on_the_way.pop(key, None)
+        if found is None:
+            return
+        node, _ = found
+        if self._counts[node] > 1:
+            self._counts[node] -= 1
+        else:
+            del self._counts[node]
 
     def arrived(self, node: NodeId, keys: Iterable[Key]) -> None:
         """Count those no longer whom the node has just reported."""
-        waiting = self._on_the_way.get(node, {})
-        for key in [key for key in keys if key in waiting]:
-            self.forget(key)
+        if node not in self._counts:
+            return
+        for key in keys:
+            found = self._on_the_way.get(key)
+            if found is not None and found[0] == node:
+                self.forget(key)
 
     def count(self, node: NodeId, *, now: float) -> int:
         """Return how many are on their way to the node."""
-        waiting = self._on_the_way.get(node, {})
-        # In order of time, so the first that is young enough ends the search. One from long after `now` was noted
-        # before the clock was set back.
-        while waiting and abs(now - next(iter(waiting.values()))) > RAMP_UP_S:
-            self.forget(next(iter(waiting)))
-        return len(waiting)
+        self._forget_overdue(now)
+        return self._counts.get(node, 0)
 
     def counts(self, *, now: float) -> dict[NodeId, int]:
         """Return how many are on their way, for each node that has any."""
-        return {
-            node: count for node in list(self._on_the_way) if (count := self.count(node, now=now))
-        }
+        self._forget_overdue(now)
+        return dict(self._counts)
+
+    def _forget_overdue(self, now: float) -> None:
+        # In order of time, so the first that is young enough ends the search. One from long after `now` was noted
+        # before the clock was set back.
+        while self._on_the_way:
+            key, (_, at) = next(iter(self._on_the_way.items()))
+            if abs(now - at) <= RAMP_UP_S:
+                return
+            self.forget(key)

@@ -40,3 +40,11 @@ class FleetNotifier(Protocol):
     def wake(self, nodes: frozenset[NodeId]) -> None:
         """Ask for fresh snapshots to these nodes, soon. Level-triggered: losing a call costs time, not truth."""
         ...
+
+
+class Counter(Protocol):
+    """A number for operators that only grows."""
+
+    def inc(self, amount: float = 1) -> None:
+        """Count something."""
+        ...

@@ -14,7 +14,7 @@ A session with an older epoch on the very node where the participant belongs is 
 the newer one arrives: make before break.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -26,12 +26,16 @@ from controlplane.core.model import (
     Node,
     NodeId,
     ParticipantId,
+    RegionId,
     Role,
     RoomId,
+    RttEstimate,
 )
 from controlplane.core.rtt import unknown_rtt
 from controlplane.core.session import EndSession, ParticipantReport
-from controlplane.services.cascade import Cascades
+from controlplane.core.sums import access_rtt
+from controlplane.services.cascade import MOVE_GRACE_S, Cascades
+from controlplane.services.changed_rooms import ChangedRooms
 from controlplane.services.placements import Placements
 from controlplane.store.base import Admitted, Store
 
@@ -41,9 +45,9 @@ LEASE_AFTER_REPORT_S = 30.0
 """A session that its node no longer reports keeps its place this long: a client that changes networks is back within
 ten seconds, and its seat and epoch should still be there."""
 
-MOVE_GRACE_S = 5.0
-"""A moved participant may still receive at its old node for this long: an event to the signalling server, one to the
-client, ICE and DTLS take about a second on any path."""
+NEWS_MS = 3.0
+"""A room is looked at again when a round trip turns out to be another one by more than this: less cannot make a move
+worth the gap that it costs."""
 
 Key = tuple[RoomId, ParticipantId]
 
@@ -61,15 +65,23 @@ class Present:
 class Presence:
     """Writes back what nodes report of their people."""
 
-    def __init__(self, store: Store, cascades: Cascades, placements: Placements) -> None:
+    def __init__(
+        self, store: Store, cascades: Cascades, placements: Placements, changed: ChangedRooms
+    ) -> None:
         self._store = store
         self._cascades = cascades
         self._placements = placements
+        self._changed = changed
 
     async def take(
-        self, node: Node, reports: Iterable[ParticipantReport], *, now: float
+        self,
+        node: Node,
+        reports: Iterable[ParticipantReport],
+        figures: Mapping[Key, RttEstimate],
+        *,
+        now: float,
     ) -> Present:
-        """Take in who is on a node."""
+        """Take in who is on a node; `figures` are new round trips between people and the node."""
         here = {
             (one.room, one.participant): one for one in await self._store.assignments_on(node.id)
         }
@@ -83,6 +95,7 @@ class Presence:
                 tracks=report.tracks,
                 live=True,
                 expires_at=max(lease, here[key].expires_at),
+                rtts=self._measured(here[key], figures.get(key), now),
             )
             for key, report in reported.items()
             if key in here
@@ -117,6 +130,16 @@ class Presence:
         }
         await self._store.note_sessions(node, kept, now=now)
 
+    def _measured(
+        self, one: Assignment, figure: RttEstimate | None, now: float
+    ) -> Mapping[RegionId, RttEstimate]:
+        """Return the participant's round trips with what the edge measured, which may be news to its room."""
+        if figure is None:
+            return one.rtts
+        if abs(figure.rtt_ms - access_rtt(one).rtt_ms) > NEWS_MS:
+            self._changed.note(one.room, now=now)
+        return {**one.rtts, one.region: figure}
+
     async def _elsewhere(
         self, node: Node, current: Assignment, report: ParticipantReport, *, now: float
     ) -> EndSession | None:
@@ -143,6 +166,7 @@ class Presence:
                 node=proposal.node,
                 because=proposal.decision.because[0],
             )
+            self._changed.note(proposal.room, now=now)
             await self._cascades.refresh(proposal.room)
         # A conflict is settled by the next report, half a second from now.
 

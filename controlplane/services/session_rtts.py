@@ -12,8 +12,10 @@ from controlplane.store.base import Store
 class SessionRtts:
     """Gathers, judges and passes on; core/session_rtt.py says what is worth telling."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, declared_only: bool = False) -> None:
+        """Begin without figures; `declared_only` takes none in for ever (a demo on loopback pretends its distances)."""
         self._store = store
+        self._declared_only = declared_only
         self._windows = SessionWindows()
 
     async def take(
@@ -24,6 +26,8 @@ class SessionRtts:
         Only people who belong on this node with the epoch that it reports count: a session that should be elsewhere,
         or that nobody assigned, teaches nothing.
         """
+        if self._declared_only:
+            return {}
         told = self._windows.take(node.id, report.participants, now=now)
         if not told:
             return {}

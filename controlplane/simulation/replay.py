@@ -268,7 +268,7 @@ class Replay:
         world = self.fleet.world
         place = NOWHERE if event.location is None else Place(event.location, "geo")
         learned = self._learned.look(self._clients.network(event.client), now=event.t)
-        plan = plan_probes(place, world, learned, others)
+        plan = plan_probes(place, world, learned, others, now=event.t)
         measured = self._clients.measure(event.client, plan)
         self.counts.probes += len(measured.asked)
         estimates = estimate(measured.answers, place, world.topology, world.region_rtt, learned)

@@ -57,6 +57,8 @@ class Totals:
     rooms: int
     """Rooms with a live assignment."""
     assignments: int
+    networks: int
+    """Client networks whose round trips are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,8 @@ class Store(Protocol):
 
         `replaces` is the epoch of the live assignment that the caller has seen, None if it saw none.
         A live assignment with the same session, when `replaces` is None, is returned as it is with
-        `created=False`, its `expires_at` (never backwards) and, where the proposal has any, its `rtts` taken from
-        the proposal. A live assignment whose epoch is not `replaces` gives `Conflict`; so does `replaces` without
+        `created=False`, its `expires_at` (never backwards) and, where the proposal has any, its `rtts` and `network`
+        taken from the proposal. A live assignment whose epoch is not `replaces` gives `Conflict`; so does `replaces` without
         a live assignment, or somebody who left meanwhile would be brought back.
 
         `event` is the type of the event that is appended (participant.assigned or participant.moved); a move's
@@ -123,7 +125,7 @@ class Store(Protocol):
         ...
 
     async def totals(self) -> Totals:
-        """Return how many rooms and live assignments there are."""
+        """Return how much there is."""
         ...
 
     async def assignment(self, room: RoomId, participant: ParticipantId) -> Assignment | None:
@@ -161,7 +163,8 @@ class Store(Protocol):
     ) -> None:
         """Write back what a node reported of its participants: `tracks`, `live`, `expires_at` of each.
 
-        Entries whose epoch is no longer the live one are ignored.
+        Of their `rtts` only those that were measured in the call (source SESSION) are written, and none is removed:
+        the client may have brought newer probes meanwhile. Entries whose epoch is no longer the live one are ignored.
         """
         ...
 

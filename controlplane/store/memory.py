@@ -26,6 +26,7 @@ from controlplane.core.model import (
     Room,
     RoomId,
     RttEstimate,
+    RttSource,
 )
 from controlplane.core.sums import NOBODY, Sums, access_us, adding, without
 from controlplane.store.base import Admitted, Conflict, StoredTopology, Totals
@@ -71,6 +72,7 @@ class MemoryStore:
                 live,
                 expires_at=max(live.expires_at, proposal.expires_at),
                 rtts=proposal.rtts or live.rtts,
+                network=proposal.network or live.network,
             )
             self._put(refreshed)
             return Admitted(refreshed, created=False)
@@ -131,7 +133,7 @@ class MemoryStore:
 
     async def totals(self) -> Totals:
         """See Store.totals."""
-        return Totals(len(self._rooms), sum(map(len, self._rooms.values())))
+        return Totals(len(self._rooms), sum(map(len, self._rooms.values())), len(self._learned))
 
     async def assignment(self, room: RoomId, participant: ParticipantId) -> Assignment | None:
         """See Store.assignment."""
@@ -182,7 +184,13 @@ class MemoryStore:
             live = self._live(room, participant)
             if live is not None and live.epoch == noted.epoch and live.node == node:
                 self._put(
-                    replace(live, tracks=noted.tracks, live=noted.live, expires_at=noted.expires_at)
+                    replace(
+                        live,
+                        tracks=noted.tracks,
+                        live=noted.live,
+                        expires_at=noted.expires_at,
+                        rtts=_with_measured(live.rtts, noted.rtts),
+                    )
                 )
 
     async def put_links(self, node: NodeId, links: Sequence[LinkStatus]) -> None:
@@ -314,6 +322,16 @@ class _EventLog:
             for event in list(islice(self._kept, after + 1 - oldest, after + 101 - oldest)):
                 yield event
                 after = event.id
+
+
+def _with_measured(
+    known: Mapping[RegionId, RttEstimate], noted: Mapping[RegionId, RttEstimate]
+) -> Mapping[RegionId, RttEstimate]:
+    """Return `known` with those of `noted` that were measured in the call."""
+    if noted is known:
+        return known
+    measured = {region: rtt for region, rtt in noted.items() if rtt.source is RttSource.SESSION}
+    return {**known, **measured}
 
 
 def _weight(assignment: Assignment) -> tuple[Role, int]:

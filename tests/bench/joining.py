@@ -99,7 +99,7 @@ def report() -> str:
 
     def plans() -> None:
         for _ in range(TURNS):
-            assert plan_probes(place, world, others=sums[8]).first
+            assert plan_probes(place, world, others=sums[8], now=NOW).first
 
     def replans(room: Room) -> None:
         for _ in range(TURNS):

@@ -28,6 +28,7 @@ from controlplane.core.model import (
     World,
 )
 from controlplane.core.rtt import Estimates
+from controlplane.core.sums import Sums, sum_up
 
 NOW = 1_790_000_000.0
 ROOM = RoomId("standup")
@@ -97,9 +98,19 @@ def node(
     )
 
 
-def world(nodes: Iterable[Node], declared: Topology | None = None) -> World:
+def world(
+    nodes: Iterable[Node],
+    declared: Topology | None = None,
+    *,
+    placed: Mapping[str, int] | None = None,
+) -> World:
     declared = declared or topology()
-    return World(declared, {one.id: one for one in nodes}, region_matrix(declared, {}))
+    return World(
+        declared,
+        {one.id: one for one in nodes},
+        region_matrix(declared, {}),
+        {NodeId(id_): count for id_, count in (placed or {}).items()},
+    )
 
 
 def one_node_each(declared: Topology | None = None) -> World:
@@ -107,9 +118,11 @@ def one_node_each(declared: Topology | None = None) -> World:
     return world([node(f"{id_}-1", id_) for id_ in declared.regions], declared)
 
 
-def rtts(values: Mapping[str, float], source: RttSource = RttSource.PROBE) -> Estimates:
+def rtts(
+    values: Mapping[str, float], source: RttSource = RttSource.PROBE, *, spread_ms: float = 1.0
+) -> Estimates:
     return Estimates(
-        {RegionId(id_): RttEstimate(value, 1.0, source) for id_, value in values.items()}
+        {RegionId(id_): RttEstimate(value, spread_ms, source) for id_, value in values.items()}
     )
 
 
@@ -139,7 +152,10 @@ def seat(
     *,
     role: Role = Role.PUBLISHER,
     expires_at: float = NOW + 60,
+    known: Estimates | None = None,
+    require: Requirements | None = None,
 ) -> Assignment:
+    """Somebody who sits on a node; `known` are the round trips to all regions, if more than `rtt_ms` matters."""
     estimate = RttEstimate(rtt_ms, 1.0, RttSource.PROBE)
     return Assignment(
         room=ROOM,
@@ -159,8 +175,13 @@ def seat(
             (),
             NOW,
         ),
-        rtts={on.region: estimate},
+        rtts=known.rtts if known else {on.region: estimate},
+        require=require or Requirements(),
     )
+
+
+def sums(*people: Assignment) -> Sums:
+    return sum_up(people)
 
 
 def room(*people: Assignment) -> Room:

@@ -1,33 +1,25 @@
+"""Where newcomers go: the whole room counts, and of equal nodes the emptiest."""
+
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
-from controlplane.core.allocate import RefusalKind, Refused, allocate
+from controlplane.core.allocate import allocate
 from controlplane.core.explain import runner_up
-from controlplane.core.liveness import STALE_S
-from controlplane.core.model import (
-    Decision,
-    Join,
-    Node,
-    NodeId,
-    NodeState,
-    Policy,
-    Role,
-    Room,
-    RoomId,
-    World,
-)
+from controlplane.core.load import is_ramping
+from controlplane.core.model import Decision, Join, Node, NodeId, Policy, Role, RoomId, World
 from controlplane.core.rtt import Estimates, unknown_rtt
+from controlplane.core.sums import NOBODY, Sums
 from tests.core.build import (
     NOW,
     join,
     node,
     one_node_each,
     region,
-    room,
     rtts,
     seat,
+    sums,
     topology,
     with_node,
     world,
@@ -51,10 +43,9 @@ def decide(
     who: Join,
     view: World,
     estimates: Estimates = IN_FRANKFURT,
-    others: Room | None = None,
-    now: float = NOW,
+    others: Sums = NOBODY,
 ) -> Decision:
-    decision = allocate(who, others or room(), view, estimates, now=now)
+    decision = allocate(who, others, view, estimates, now=NOW)
     assert isinstance(decision, Decision), decision
     return decision
 
@@ -63,23 +54,26 @@ def on(view: World, id_: str) -> Node:
     return view.nodes[NodeId(id_)]
 
 
-def refuse(who: Join, view: World, now: float = NOW) -> Refused:
-    refused = allocate(who, room(), view, IN_FRANKFURT, now=now)
-    assert isinstance(refused, Refused), refused
-    return refused
-
-
 def test_the_first_joiner_goes_to_the_nearest_region() -> None:
     decision = decide(join(), one_node_each())
     assert decision.node == "eu-frankfurt-1"
     assert decision.because[0] == "Frankfurt answers in 5 ms (probe)"
     assert "first in the room" in decision.because[1]
     assert [one.node for one in decision.candidates][:2] == ["eu-frankfurt-1", "eu-paris-1"]
+    assert decision.others == 0
+
+
+def test_every_region_that_has_nodes_is_a_candidate_once() -> None:
+    view = with_node(one_node_each(), node("eu-frankfurt-2", "eu-frankfurt"))
+    candidates = decide(join(), view).candidates
+    assert sorted(one.region for one in candidates) == sorted(topology().regions)
+    alone = world([node("fra-1", "eu-frankfurt")])
+    assert [one.region for one in decide(join(), alone).candidates] == ["eu-frankfurt"]
 
 
 def test_the_whole_room_counts_not_only_the_newcomer() -> None:
     view = one_node_each()
-    others = room(seat("bob", on(view, "eu-paris-1")), seat("cem", on(view, "eu-paris-1")))
+    others = sums(seat("bob", on(view, "eu-paris-1")), seat("cem", on(view, "eu-paris-1")))
     nearer_by_a_hair = rtts(
         {**dict.fromkeys(topology().regions, 200.0), "eu-frankfurt": 14, "eu-paris": 15}
     )
@@ -94,7 +88,7 @@ def test_the_whole_room_counts_not_only_the_newcomer() -> None:
 
 def test_far_people_still_get_an_edge_of_their_own() -> None:
     view = one_node_each()
-    others = room(*(seat(f"p{i}", on(view, "eu-frankfurt-1"), 8) for i in range(5)))
+    others = sums(*(seat(f"p{i}", on(view, "eu-frankfurt-1"), 8) for i in range(5)))
     decision = decide(join(), view, IN_VIRGINIA, others)
     assert decision.node == "us-virginia-1"
     # The way to the others is longer from here; what wins is the repair of loss.
@@ -106,13 +100,13 @@ def test_far_people_still_get_an_edge_of_their_own() -> None:
 
 def test_edge_weight_zero_pulls_people_together() -> None:
     view = one_node_each(topology(policy=Policy(edge_weight=0.0)))
-    others = room(seat("bob", on(view, "eu-frankfurt-1"), 8))
+    others = sums(seat("bob", on(view, "eu-frankfurt-1"), 8))
     assert decide(join(), view, IN_VIRGINIA, others).region == "eu-frankfurt"
 
 
 def test_the_delay_term_is_the_one_way_delay() -> None:
     view = one_node_each()
-    others = room(seat("bob", on(view, "us-virginia-1"), 20))
+    others = sums(seat("bob", on(view, "us-virginia-1"), 20))
     terms = {str(one.node): one.terms for one in decide(join(), view, others=others).candidates}
     assert terms["eu-frankfurt-1"]["delay"] == pytest.approx((5 + 90 + 20) / 2 + 2)
     assert terms["eu-frankfurt-1"]["edge"] == pytest.approx(0.3 * (5 + 20) / 2)
@@ -121,7 +115,7 @@ def test_the_delay_term_is_the_one_way_delay() -> None:
 
 def test_viewers_are_placed_by_the_publishers_alone() -> None:
     view = one_node_each()
-    others = room(
+    others = sums(
         seat("bob", on(view, "us-virginia-1")),
         *(seat(f"v{i}", on(view, "ap-sydney-1"), role=Role.VIEWER) for i in range(9)),
     )
@@ -132,13 +126,13 @@ def test_viewers_are_placed_by_the_publishers_alone() -> None:
 
 def test_a_viewer_among_viewers_sits_at_the_nearest_node_of_the_room() -> None:
     view = with_node(one_node_each(), node("eu-frankfurt-0", "eu-frankfurt"))
-    others = room(seat("v1", on(view, "eu-frankfurt-1"), role=Role.VIEWER))
+    others = sums(seat("v1", on(view, "eu-frankfurt-1"), role=Role.VIEWER))
     assert decide(join(role=Role.VIEWER), view, others=others).node == "eu-frankfurt-1"
 
 
 def test_a_room_stays_on_its_node_while_that_has_headroom() -> None:
     busy, empty = node("fra-b", "eu-frankfurt", load=0.85), node("fra-a", "eu-frankfurt")
-    others = room(seat("bob", busy))
+    others = sums(seat("bob", busy))
     assert decide(join(), world([busy, empty]), others=others).node == "fra-b"
     crowded = replace(busy, load=0.95)
     decision = decide(join(), world([crowded, empty]), others=others)
@@ -151,120 +145,53 @@ def test_one_in_a_hundred_on_a_node_is_enough_to_stay() -> None:
         node("fra-1", "eu-frankfurt"),
         node("sin-1", "ap-singapore"),
     )
-    others = room(seat("bob", mine), *(seat(f"p{i}", far) for i in range(99)))
+    others = sums(seat("bob", mine), *(seat(f"p{i}", far) for i in range(99)))
     assert decide(join(), world([mine, other, far]), others=others).node == "fra-2"
 
 
 def test_inside_a_region_the_least_corrected_load_wins() -> None:
-    a = node("fra-a", "eu-frankfurt", load=0.20, placed=15)
-    b = node("fra-b", "eu-frankfurt", load=0.30)
-    decision = decide(join(), world([a, b]))
+    a = node("fra-a", "eu-frankfurt", load=0.20, capacity=1000)
+    b = node("fra-b", "eu-frankfurt", load=0.30, capacity=1000)
+    assert decide(join(), world([a, b], placed={"fra-a": 90})).node == "fra-a"
+    decision = decide(join(), world([a, b], placed={"fra-a": 110}))
     assert decision.node == "fra-b"
     assert "least loaded of 2 nodes" in " ".join(decision.because)
 
 
-def test_equals_are_told_apart_by_id() -> None:
-    twins = [node("fra-b", "eu-frankfurt"), node("fra-a", "eu-frankfurt")]
-    assert decide(join(), world(twins)).node == "fra-a"
-    assert decide(join(), world(reversed(twins))).node == "fra-a"
+def test_equals_are_told_apart_by_the_room_and_not_by_their_order() -> None:
+    twins = [node(f"fra-{name}", "eu-frankfurt") for name in "abc"]
+    for number in range(20):
+        who = replace(join(), room=RoomId(f"room-{number}"))
+        assert decide(who, world(twins)) == decide(who, world(twins[::-1]))
 
 
-def test_a_burst_within_one_report_interval_does_not_pile_up() -> None:
-    """92 joins of as many rooms in 31 s, while twelve nodes report nothing new (Jicofo's issue 1298)."""
-    nodes = {f"fra-{i:02}": node(f"fra-{i:02}", "eu-frankfurt", capacity=400) for i in range(12)}
-    for number in range(92):
-        chosen = decide(join(f"p{number}"), world(nodes.values())).node
-        nodes[chosen] = replace(
-            nodes[chosen], placed_since_report=nodes[chosen].placed_since_report + 1
-        )
-    placed = [one.placed_since_report for one in nodes.values()]
-    assert max(placed) <= 1.3 * 92 / 12
+def most_before_ramping(one: Node) -> int:
+    """How many may be on their way to a node before its neighbours come first."""
+    return next(count for count in range(10_000) if is_ramping(one, count + 1))
 
 
-@pytest.mark.parametrize(
-    ("changed", "rule"),
-    [
-        (
-            node(
-                "eu-frankfurt-1", "eu-frankfurt", state=NodeState.DRAINING, why="draining: kernel"
-            ),
-            "draining",
-        ),
-        (node("eu-frankfurt-1", "eu-frankfurt", state=NodeState.JOINING), "joining"),
-        (
-            node("eu-frankfurt-1", "eu-frankfurt", state=NodeState.SUSPECT, why="session broken"),
-            "suspect",
-        ),
-        (node("eu-frankfurt-1", "eu-frankfurt", state=NodeState.LOST), "lost"),
-        (node("eu-frankfurt-1", "eu-frankfurt", heard_at=NOW - STALE_S - 0.1), "stale"),
-        (node("eu-frankfurt-1", "eu-frankfurt", load=1.0), "full"),
-        (node("eu-frankfurt-1", "eu-frankfurt", load=0.9, placed=10), "full"),
-        (node("eu-frankfurt-1", "eu-frankfurt", capacity=0), "full"),
-        (node("eu-frankfurt-1", "mars"), "region"),
-    ],
-)
-def test_hard_rules_of_nodes_come_before_scores(changed: Node, rule: str) -> None:
-    decision = decide(join(), with_node(one_node_each(), changed))
-    assert decision.node == "eu-paris-1"
-    refused = next(one for one in decision.candidates if one.node == "eu-frankfurt-1")
-    assert refused.score is None
-    assert (refused.refusal or "").startswith(f"{rule}: ")
-    if rule != "region":
-        assert "Frankfurt is nearer (5 ms) but cannot take this participant" in " ".join(
-            decision.because
-        )
+def test_a_node_to_which_many_are_on_their_way_comes_after_its_neighbours() -> None:
+    empty, busier = node("fra-a", "eu-frankfurt"), node("fra-b", "eu-frankfurt", load=0.6)
+    few = most_before_ramping(empty)
+    assert decide(join(), world([empty, busier], placed={"fra-a": few})).node == "fra-a"
+    assert decide(join(), world([empty, busier], placed={"fra-a": few + 1})).node == "fra-b"
 
 
-@pytest.mark.parametrize(
-    ("who", "rule"),
-    [
-        (join(residency=["us"]), "residency"),
-        (join(regions=["us-virginia", "ap-sydney"]), "region"),
-        (join(exclude=["eu-frankfurt-1", "eu-paris-1"]), "excluded"),
-    ],
-)
-def test_hard_rules_of_joins_come_before_scores(who: Join, rule: str) -> None:
-    decision = decide(who, one_node_each())
-    assert decision.node == "us-virginia-1"
-    refusals = {str(one.node): one.refusal for one in decision.candidates}
-    assert (refusals["eu-frankfurt-1"] or "").startswith(f"{rule}: ")
+def test_a_rooms_own_node_loses_its_hold_while_many_are_on_their_way_to_it() -> None:
+    mine, other = node("fra-a", "eu-frankfurt", capacity=400), node("fra-b", "eu-frankfurt")
+    others = sums(*(seat(f"p{i}", mine) for i in range(3)))
+    few = most_before_ramping(mine)
+    assert (
+        decide(join(), world([mine, other], placed={mine.id: few}), others=others).node == "fra-a"
+    )
+    after = world([mine, other], placed={mine.id: few + 1})
+    assert decide(join(), after, others=others).node == "fra-b"
 
 
-def test_all_required_tags_have_to_be_there() -> None:
-    refused = refuse(join(residency=["eu", "us"]), one_node_each())
-    assert refused.kind is RefusalKind.RESIDENCY
-    assert refused.allowed_regions == ()
-
-
-def test_residency_is_to_blame_when_it_alone_stands_in_the_way() -> None:
-    view = one_node_each()
-    for id_ in ("eu-frankfurt", "eu-paris"):
-        view = with_node(view, node(f"{id_}-1", id_, load=1.0))
-    refused = refuse(join(residency=["eu"]), view)
-    assert refused.kind is RefusalKind.RESIDENCY
-    assert refused.allowed_regions == ("eu-frankfurt", "eu-paris")
-    assert "The join's requirements leave eu-frankfurt, eu-paris" in refused.because[0]
-
-
-def test_residency_is_not_to_blame_when_nobody_could_take_anybody() -> None:
-    view = world([node("fra-1", "eu-frankfurt", load=1.0), node("vir-1", "us-virginia", load=1.0)])
-    assert refuse(join(residency=["eu"]), view).kind is RefusalKind.CAPACITY
-
-
-def test_no_nodes_is_told_from_no_capacity() -> None:
-    assert refuse(join(), world([])).kind is RefusalKind.NO_NODES
-    lost = world([node("fra-1", "eu-frankfurt", state=NodeState.LOST)])
-    assert refuse(join(), lost).kind is RefusalKind.NO_NODES
-    draining = world([node("fra-1", "eu-frankfurt", state=NodeState.DRAINING)])
-    assert refuse(join(), draining).kind is RefusalKind.CAPACITY
-    assert "fra-1: draining: " in refuse(join(), draining).because[0]
-
-
-def test_a_refusal_of_a_large_fleet_stays_short() -> None:
-    many = world([node(f"n{i:03}", "eu-frankfurt", load=1.0) for i in range(300)])
-    refused = refuse(join(), many)
-    assert len(refused.because) < 12
-    assert len(refused.candidates) == 300
+def test_a_ramping_node_is_still_better_than_none() -> None:
+    only = node("fra-a", "eu-frankfurt")
+    view = world([only], placed={only.id: most_before_ramping(only) + 1})
+    assert decide(join(), view).node == "fra-a"
 
 
 def test_fallbacks_are_the_best_others_in_other_regions_first() -> None:
@@ -287,21 +214,9 @@ def test_rooms_of_unknown_people_spread_over_equal_nodes() -> None:
     assert "all regions look alike" in decide(join(), view, nowhere).because[1]
 
 
-def test_people_whose_lease_is_over_do_not_pull() -> None:
-    view = one_node_each()
-    ghosts = room(*(seat(f"p{i}", on(view, "ap-sydney-1"), expires_at=NOW - 1) for i in range(50)))
-    assert decide(join(), view, others=ghosts).region == "eu-frankfurt"
-
-
-def test_the_newcomers_own_old_seat_does_not_pull() -> None:
-    view = one_node_each()
-    before = room(seat("ana", on(view, "ap-sydney-1")))
-    assert decide(join("ana"), view, others=before).region == "eu-frankfurt"
-
-
 def test_nobody_known_anything_about_still_joins_their_room() -> None:
     view = one_node_each()
-    others = room(seat("bob", on(view, "us-virginia-1")))
+    others = sums(seat("bob", on(view, "us-virginia-1")))
     decision = decide(join(), view, Estimates({}), others)
     assert decision.region == "us-virginia"
     assert "Nothing is known" in decision.because[0]

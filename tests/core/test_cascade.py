@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from controlplane.core.cascade import diff, plan, validate
 from controlplane.core.model import Node, NodeId, NodeState, Role, RoomId
 from controlplane.core.session import LinkSpec
-from tests.core.build import ROOM, node, one_node_each, room, seat, with_node
+from tests.core.build import ROOM, node, one_node_each, seat, sums, with_node
 
 VIEW = one_node_each()
 FRA, VIR, SIN = (
@@ -17,30 +17,33 @@ def link(a: Node, b: Node) -> LinkSpec:
 
 
 def test_publishers_on_two_nodes_need_both_directions() -> None:
-    assert plan(room(seat("ana", FRA), seat("bob", VIR)), VIEW) == {link(FRA, VIR), link(VIR, FRA)}
+    assert plan(ROOM, sums(seat("ana", FRA), seat("bob", VIR)), VIEW) == {
+        link(FRA, VIR),
+        link(VIR, FRA),
+    }
 
 
 def test_a_node_of_viewers_only_receives() -> None:
-    people = room(seat("ana", FRA), seat("bob", VIR, role=Role.VIEWER))
-    assert plan(people, VIEW) == {link(FRA, VIR)}
+    people = sums(seat("ana", FRA), seat("bob", VIR, role=Role.VIEWER))
+    assert plan(ROOM, people, VIEW) == {link(FRA, VIR)}
 
 
 def test_one_node_or_only_viewers_need_no_link() -> None:
-    assert plan(room(), VIEW) == frozenset()
-    assert plan(room(seat("ana", FRA), seat("bob", FRA)), VIEW) == frozenset()
-    viewers = room(seat("ana", FRA, role=Role.VIEWER), seat("bob", VIR, role=Role.VIEWER))
-    assert plan(viewers, VIEW) == frozenset()
+    assert plan(ROOM, sums(), VIEW) == frozenset()
+    assert plan(ROOM, sums(seat("ana", FRA), seat("bob", FRA)), VIEW) == frozenset()
+    viewers = sums(seat("ana", FRA, role=Role.VIEWER), seat("bob", VIR, role=Role.VIEWER))
+    assert plan(ROOM, viewers, VIEW) == frozenset()
 
 
 def test_lost_and_unknown_nodes_get_no_links() -> None:
-    people = room(seat("ana", FRA), seat("bob", VIR), seat("cem", node("gone", "eu-paris")))
+    people = sums(seat("ana", FRA), seat("bob", VIR), seat("cem", node("gone", "eu-paris")))
     view = with_node(VIEW, node(VIR.id, VIR.region, state=NodeState.LOST))
-    assert plan(people, view) == frozenset()
+    assert plan(ROOM, people, view) == frozenset()
 
 
 def test_the_difference_names_what_to_do_and_whom_it_concerns() -> None:
-    before = plan(room(seat("ana", FRA), seat("bob", VIR)), VIEW)
-    after = plan(room(seat("ana", FRA), seat("cem", SIN)), VIEW)
+    before = plan(ROOM, sums(seat("ana", FRA), seat("bob", VIR)), VIEW)
+    after = plan(ROOM, sums(seat("ana", FRA), seat("cem", SIN)), VIEW)
     change = diff(before, after)
     assert change.added == (link(SIN, FRA), link(FRA, SIN))
     assert change.removed == (link(FRA, VIR), link(VIR, FRA))
@@ -49,15 +52,15 @@ def test_the_difference_names_what_to_do_and_whom_it_concerns() -> None:
 
 
 def test_what_is_wrong_with_a_cascade_is_named() -> None:
-    people = room(seat("ana", FRA), seat("bob", VIR))
+    people = sums(seat("ana", FRA), seat("bob", VIR))
     good = [link(FRA, VIR), link(VIR, FRA)]
-    assert validate(good, people, VIEW) == ()
-    assert "2 times" in validate([*good, good[0]], people, VIEW)[0]
-    assert "not connected" in validate(good[:1], people, VIEW)[0]
-    assert "loop" in validate([*good, link(FRA, FRA)], people, VIEW)[0]
-    assert "serves nobody" in validate([*good, link(FRA, SIN)], people, VIEW)[0]
+    assert validate(good, ROOM, people, VIEW) == ()
+    assert "2 times" in validate([*good, good[0]], ROOM, people, VIEW)[0]
+    assert "not connected" in validate(good[:1], ROOM, people, VIEW)[0]
+    assert "loop" in validate([*good, link(FRA, FRA)], ROOM, people, VIEW)[0]
+    assert "serves nobody" in validate([*good, link(FRA, SIN)], ROOM, people, VIEW)[0]
     other = LinkSpec(RoomId("other"), FRA.id, VIR.id)
-    assert "belongs to room other" in validate([*good, other], people, VIEW)[0]
+    assert "belongs to room other" in validate([*good, other], ROOM, people, VIEW)[0]
 
 
 nodes = st.builds(
@@ -76,7 +79,7 @@ def test_every_plan_is_valid(fleet: list[Node], people: list[tuple[int, Role]]) 
     view = VIEW
     for one in fleet:
         view = with_node(view, one)
-    crowd = room(
+    crowd = sums(
         *(seat(f"p{i}", fleet[at % len(fleet)], role=role) for i, (at, role) in enumerate(people))
     )
-    assert validate(plan(crowd, view), crowd, view) == ()
+    assert validate(plan(ROOM, crowd, view), ROOM, crowd, view) == ()

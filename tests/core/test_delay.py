@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.core.delay import SFU_MS, access_rtt_ms, room_delay
+from controlplane.core.delay import SFU_MS, mean_delay_ms, room_delay
 from controlplane.core.mesh import between
 from controlplane.core.model import Assignment, Node, Role
+from controlplane.core.sums import access_rtt, sum_up
 from tests.core.build import CITIES, node, one_node_each, seat
 
 VIEW = one_node_each()
@@ -25,7 +26,7 @@ def by_hand(everybody: list[Assignment]) -> list[float]:
         same = a.node == b.node
         link = 0.0 if same else between(VIEW.region_rtt, a.region, b.region)
         delays.append(
-            (access_rtt_ms(a) + link + access_rtt_ms(b)) / 2 + SFU_MS * (1 if same else 2)
+            (access_rtt(a).rtt_ms + link + access_rtt(b).rtt_ms) / 2 + SFU_MS * (1 if same else 2)
         )
     return delays
 
@@ -39,6 +40,8 @@ def test_summing_up_by_node_gives_what_every_pair_gives(
     ]
     delays = by_hand(everybody)
     found = room_delay(everybody, VIEW.region_rtt)
+    mean = mean_delay_ms(sum_up(everybody), VIEW.region_rtt)
+    assert mean == (found.mean_ms if found else None)
     if not delays:
         assert found is None
         return

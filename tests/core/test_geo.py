@@ -40,11 +40,21 @@ def test_no_model_beats_light(distance: float) -> None:
     assert geo.mesh_rtt_ms(distance) >= geo.fibre_rtt_ms(distance)
 
 
-def test_the_client_model_is_the_measured_fit() -> None:
-    assert geo.client_rtt_ms(0) == pytest.approx(32.2)
-    assert geo.client_rtt_ms(1000) == pytest.approx(48.8)
+@given(st.floats(0, 20_100), st.floats(0, 20_100))
+def test_farther_is_never_expected_sooner_nor_known_better(one: float, other: float) -> None:
+    near, far = sorted((one, other))
+    assert geo.client_rtt_ms(near) <= geo.client_rtt_ms(far)
+    assert geo.mesh_rtt_ms(near) <= geo.mesh_rtt_ms(far)
+    assert 0 < geo.client_spread_ms(near, None) <= geo.client_spread_ms(far, None)
+
+
+def test_neighbours_do_not_pay_for_the_detours_of_long_ways() -> None:
+    for model in (geo.client_rtt_ms, geo.mesh_rtt_ms):
+        assert model(100) < 15
+        assert 15 < model(1000) < 50
+        assert 130 < model(10_000) < 230
 
 
 def test_a_wider_radius_makes_a_wider_spread() -> None:
-    assert geo.client_spread_ms(None) == geo.client_spread_ms(0)
-    assert geo.client_spread_ms(1000) > geo.client_spread_ms(50)
+    assert geo.client_spread_ms(500, None) == geo.client_spread_ms(500, 0)
+    assert geo.client_spread_ms(500, 1000) > geo.client_spread_ms(500, 50)

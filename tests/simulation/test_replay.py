@@ -52,7 +52,7 @@ def test_a_join_is_decided_as_the_core_decides_it() -> None:
     fleet = Fleet(declared, region_matrix(declared, region_rtts()), report_interval_s=10)
     event = join(0, "r", "ana", "newyork")
     place = Place(PEOPLE["newyork"], "geo")
-    plan = plan_probes(place, fleet.world)
+    plan = plan_probes(place, fleet.world, now=0.0)
     measured = Clients(client_rtts(), noise_ms=0, seed=0).measure("newyork", plan)
     estimates = estimate(measured.answers, place, declared, fleet.world.region_rtt)
     expected = allocate(
@@ -68,7 +68,7 @@ def test_a_join_is_decided_as_the_core_decides_it() -> None:
 def test_a_client_measures_what_the_plan_asks_and_nothing_else() -> None:
     declared = topology()
     world = Fleet(declared, region_matrix(declared, {}), report_interval_s=10).world
-    plan = plan_probes(Place(PEOPLE["paris"], "geo"), world)
+    plan = plan_probes(Place(PEOPLE["paris"], "geo"), world, now=0.0)
     first = [probe.region for probe in plan.first]
     more = [probe.region for probe in plan.more]
     near = dict.fromkeys(declared.regions, 1.0)

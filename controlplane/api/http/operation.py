@@ -40,8 +40,7 @@ async def metrics(call: Call) -> web.StreamResponse:
     totals = await context.rooms.totals()
     body = context.metrics.expose(
         [view.node for view in await context.fleet.nodes()],
-        rooms=totals.rooms,
-        participants=totals.assignments,
+        totals,
         last_event=await context.store.last_event_id(),
     )
     return web.Response(body=body, headers={"Content-Type": METRICS_TYPE})

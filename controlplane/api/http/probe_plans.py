@@ -3,6 +3,7 @@
 from controlplane.api.http.routing import Answer, Call, Routes
 from controlplane.api.schemas import ProbePlanBody
 from controlplane.api.views import ProbePlanAnswer
+from controlplane.core.model import RoomId
 
 routes = Routes()
 
@@ -12,5 +13,6 @@ routes = Routes()
 )
 async def plan_probes(call: Call, body: ProbePlanBody) -> Answer:
     """Choose the regions that a client should measure."""
-    plan = await call.context.joins.probe_plan(call.client_address(body.client_ip))
+    room = None if body.room is None else RoomId(body.room)
+    plan = await call.context.joins.probe_plan(call.client_address(body.client_ip), room)
     return Answer(ProbePlanAnswer.of(plan))

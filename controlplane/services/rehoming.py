@@ -1,0 +1,200 @@
+"""Better places during the call: rooms that changed are planned anew as a whole, and a few people are moved.
+
+core/rehome.py decides what is worth a move. This decides when a room is looked at and how much happens at a time. The
+old session goes on until the new one is live (services/presence.py), and so do the links that it needs
+(services/cascade.py): make before break.
+
+Whoever is faster wins: a join, a leave or a drain between the plan and its move leaves the rest of the plan standing
+and that person alone; the room has changed then and is looked at again.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, replace
+
+import structlog
+
+from controlplane.core.allocate import MAX_FALLBACKS, Refused, allocate
+from controlplane.core.explain import explain_rehome
+from controlplane.core.model import Assignment, Decision, Join, NodeId, Room, RoomId, World
+from controlplane.core.rehome import AGAIN_AFTER_S, SETTLED_S, Rehome, improve
+from controlplane.core.rtt import Estimates
+from controlplane.core.sums import without
+from controlplane.services.cascade import Cascades
+from controlplane.services.changed_rooms import QUIET_S, ChangedRooms
+from controlplane.services.joins import propose
+from controlplane.services.placements import Placements
+from controlplane.services.ports import Clock, Counter
+from controlplane.services.world import Worlds
+from controlplane.store.base import Admitted, Store
+
+log = structlog.get_logger(__name__)
+
+CONNECTING_S = 10.0
+"""Who was assigned within this time and is not live yet is probably connecting, and is not sent elsewhere on the way."""
+
+ROOMS_PER_SWEEP = 50
+"""200 rooms a second, a tenth of one core: a room of eight takes half a millisecond."""
+
+THREAD_FROM = 12
+"""People in a room from which the plan takes more than a millisecond and is made in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class RehomingCounters:
+    """What operators see of it."""
+
+    looked_at: Counter
+    """Rooms that were planned anew."""
+    moves: Counter
+    """People who were moved."""
+
+
+class Rehoming:
+    """Takes the changed rooms, a few at a time, and moves people within the limits of the policy."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        worlds: Worlds,
+        cascades: Cascades,
+        placements: Placements,
+        changed: ChangedRooms,
+        counters: RehomingCounters,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._worlds = worlds
+        self._cascades = cascades
+        self._placements = placements
+        self._changed = changed
+        self._counters = counters
+        self._clock = clock
+        self._moved_at: deque[float] = deque()
+        """Moves of the last minute: at most as many as the policy allows."""
+
+    async def sweep(self) -> None:
+        """Look at the rooms whose time has come. Call about 4 times a second."""
+        now = self._clock.now()
+        rooms = self._changed.take(ROOMS_PER_SWEEP, now=now)
+        if not rooms:
+            return
+        world = await self._worlds.load(now=now)
+        for id_ in rooms:
+            world = self._worlds.with_placements(world, now=now)
+            await self._look_at(await self._store.room(id_), world, now)
+            # Joins and reports go in between.
+            await asyncio.sleep(0)
+
+    async def _look_at(self, room: Room, world: World, now: float) -> None:
+        if len(room.assignments) < 2:
+            return
+        budget = self._budget(world, now)
+        step = await _plan(room, world, now, budget)
+        self._counters.looked_at.inc()
+        if any(_is_connecting(room.assignments[one.participant], now) for one in step):
+            self._changed.again(room.id, at=now + QUIET_S)
+            return
+        moved = 0
+        for one in step:
+            world = self._worlds.with_placements(world, now=now)
+            moved += await self._move(room.assignments[one.participant], one, world, now)
+        if step:
+            self._counters.moves.inc(moved)
+            self._moved_at.extend([now] * moved)
+            await self._cascades.refresh(room.id)
+            log.info(
+                "room improved",
+                room=room.id,
+                moved=moved,
+                of=len(step),
+                gain_ms=round(step[0].gain_ms, 1),
+            )
+        again = now + AGAIN_AFTER_S if moved or budget < 1 else _again_at(room, now)
+        if again is not None:
+            self._changed.again(room.id, at=again)
+
+    def _budget(self, world: World, now: float) -> int:
+        """Return how many people the fleet's limit lets move now."""
+        # A time that lies ahead is from before the clock was set back.
+        while self._moved_at and not 0 <= now - self._moved_at[0] < AGAIN_AFTER_S:
+            self._moved_at.popleft()
+        return world.topology.policy.rehomes_per_fleet - len(self._moved_at)
+
+    async def _move(self, seat: Assignment, step: Rehome, world: World, now: float) -> bool:
+        """Move one person as planned; return False if somebody was faster or the place was taken meanwhile."""
+        one = await self._store.assignment(seat.room, seat.participant)
+        if one is None or one.epoch != seat.epoch:
+            return False
+        join = Join(one.room, one.participant, one.session, role=one.role, require=one.require)
+        estimates = Estimates(one.rtts, one.decision.location, one.decision.location_source)
+        others = without(await self._store.sums(one.room), one)
+        alone = allocate(join, others, world, estimates, now=now)
+        decision = None if isinstance(alone, Refused) else _as_planned(alone, one, step, world)
+        if decision is None:
+            return False
+        key = (one.room, one.participant)
+        self._placements.note(decision.node, key, now=now)
+        proposal = propose(join, decision, estimates, now=now)
+        outcome = await self._store.admit(
+            replace(proposal, network=one.network, moved_at=now),
+            replaces=one.epoch,
+            event="participant.moved",
+            now=now,
+        )
+        if not isinstance(outcome, Admitted):
+            self._placements.forget(key)
+            return False
+        self._cascades.moved(one, outcome.assignment)
+        return True
+
+
+async def _plan(room: Room, world: World, now: float, budget: int) -> tuple[Rehome, ...]:
+    if len(room.assignments) < THREAD_FROM:
+        return improve(room, world, now=now, budget=budget)
+    return await asyncio.to_thread(improve, room, world, now=now, budget=budget)
+
+
+def _is_connecting(one: Assignment, now: float) -> bool:
+    return not one.live and 0 <= now - one.assigned_at < CONNECTING_S
+
+
+def _again_at(room: Room, now: float) -> float | None:
+    """Return when what may have held back a move is over, or None."""
+    people = room.assignments.values()
+    if any(one.moved_at is not None and 0 <= now - one.moved_at < AGAIN_AFTER_S for one in people):
+        return now + AGAIN_AFTER_S
+    newest = max(one.assigned_at for one in people)
+    if len(people) == 2 and 0 <= now - newest < SETTLED_S:
+        return newest + SETTLED_S
+    return None
+
+
+def _as_planned(alone: Decision, one: Assignment, step: Rehome, world: World) -> Decision | None:
+    """Return the decision that the whole room wants instead of what is best for this person alone.
+
+    None when the planned node has no place any more.
+    """
+    found = next((c for c in alone.candidates if c.region == step.to_region), None)
+    if found is None or found.node is None or step.to_node in found.refused:
+        return None
+    titles = world.topology.regions
+    come_from = titles[one.region].title if one.region in titles else one.region
+    reason = f"moved from {come_from} to {titles[step.to_region].title}: {step.because}"
+    return replace(
+        alone,
+        node=step.to_node,
+        region=step.to_region,
+        because=(reason, *explain_rehome(alone, step.to_region, world.topology)),
+        fallbacks=_fallbacks(alone, step),
+    )
+
+
+def _fallbacks(alone: Decision, step: Rehome) -> tuple[NodeId, ...]:
+    """Return the best of other regions, then of the same, as core/allocate.py does."""
+    elsewhere = [
+        c.node for c in alone.candidates if c.node is not None and c.region != step.to_region
+    ]
+    beside = [id_ for id_ in alone.fallbacks if id_ not in (*elsewhere, step.to_node)]
+    return tuple([*elsewhere, *beside][:MAX_FALLBACKS])
