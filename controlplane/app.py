@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
@@ -41,6 +41,9 @@ from controlplane.store.memory import MemoryStore
 SWEEP_INTERVAL_S = 0.25
 """How late a lost node is noticed at worst, beside the seconds that liveness itself takes."""
 
+Sweep = Callable[[], Awaitable[None]]
+"""Does what time demands."""
+
 HTTP_GRACE_S = 1.0
 """Requests in flight end in milliseconds, event streams are told to."""
 
@@ -58,8 +61,10 @@ class Ports:
     grpc: int
 
 
-def build(settings: Settings, geo: GeoIp, clock: Clock, sessions: NodeSessions) -> ApiContext:
-    """Return all services on a fresh store, plugged together."""
+def build(
+    settings: Settings, geo: GeoIp, clock: Clock, sessions: NodeSessions
+) -> tuple[ApiContext, Sequence[Sweep]]:
+    """Return all services on a fresh store, plugged together, and the sweeps, in their order."""
     store = MemoryStore(first=int(clock.now() * 1000))
     parser = functools.lru_cache(maxsize=4)(parse_topology)
     topologies = Topologies(store, parser, clock)
@@ -101,11 +106,10 @@ def build(settings: Settings, geo: GeoIp, clock: Clock, sessions: NodeSessions) 
         counters=RehomingCounters(metrics.rooms_looked_at, metrics.rehomes),
         clock=clock,
     )
-    return ApiContext(
+    context = ApiContext(
         joins=joins,
         rooms=Rooms(store, worlds, clock),
         fleet=fleet,
-        sweeps=(fleet.sweep, cascades.sweep, rehoming.sweep),
         topologies=topologies,
         planning=Planning(store, topologies, worlds, parser, clock),
         explaining=Explaining(store, topologies, joins),
@@ -116,6 +120,7 @@ def build(settings: Settings, geo: GeoIp, clock: Clock, sessions: NodeSessions) 
         trusted_proxies=settings.trusted_proxies,
         open_metrics=settings.open_metrics,
     )
+    return context, (fleet.sweep, cascades.sweep, rehoming.sweep)
 
 
 async def serve(
@@ -136,7 +141,7 @@ async def serve(
         stack.callback(geo.close)
         warn_of_age(geo, clock.now())
         sessions = NodeSessions()
-        context = build(settings, geo, clock, sessions)
+        context, sweeps = build(settings, geo, clock, sessions)
         await asyncio.to_thread(context.parse_topology, settings.topology_text)
         await context.topologies.load(settings.topology_text)
         grpc_port = await _start_grpc(stack, context, sessions, settings)
@@ -144,7 +149,7 @@ async def serve(
         http, grpc = replace(settings.http, port=http_port), replace(settings.grpc, port=grpc_port)
         log.info("ready", http=str(http), grpc=str(grpc))
         async with asyncio.TaskGroup() as group:
-            sweeper = group.create_task(_sweep(context))
+            sweeper = group.create_task(_sweep(sweeps))
             started(Ports(http_port, grpc_port))
             await stop.wait()
             sweeper.cancel()
@@ -170,10 +175,10 @@ async def _start_http(stack: AsyncExitStack, context: ApiContext, address: Addre
     return port
 
 
-async def _sweep(context: ApiContext) -> None:
+async def _sweep(sweeps: Sequence[Sweep]) -> None:
     while True:
         await asyncio.sleep(SWEEP_INTERVAL_S)
-        for sweep in context.sweeps:
+        for sweep in sweeps:
             await sweep()
 
 

@@ -114,6 +114,14 @@ class PolicyModel(_Model):
         default=_DEFAULTS.rehome_gain_ms, ge=0, le=10_000,
         description="Least gain of the room's mean delay for which a participant is moved.",
     )  # fmt: skip
+    rehomes_per_room: int = Field(
+        default=_DEFAULTS.rehomes_per_room, ge=0, le=1000,
+        description="People of one room who may be moved for a better place within a minute.",
+    )  # fmt: skip
+    rehomes_per_fleet: int = Field(
+        default=_DEFAULTS.rehomes_per_fleet, ge=0, le=100_000,
+        description="The same over all rooms.",
+    )  # fmt: skip
     probe_regions: int = Field(
         default=_DEFAULTS.probe_regions,
         ge=1,

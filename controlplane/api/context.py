@@ -1,7 +1,7 @@
 """What every door has in its hand: the services, and the few things that doors share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from controlplane.api.keys import ApiKeys
@@ -23,8 +23,6 @@ class ApiContext:
     joins: Joins
     rooms: Rooms
     fleet: Fleet
-    sweeps: Sequence[Callable[[], Awaitable[None]]]
-    """What time demands, to be called in this order about 4 times a second."""
     topologies: Topologies
     planning: Planning
     explaining: Explaining

@@ -104,8 +104,9 @@ class DemoSignalling:
         return response
 
     async def _probe_plan(self, request: web.Request) -> web.Response:
-        await _json_object(request)
-        return await self._call("POST", "/v1/probe-plans", {})
+        asked = await _json_object(request)
+        body = {"room": ids.parse_room(_text(asked, "room"))} if "room" in asked else {}
+        return await self._call("POST", "/v1/probe-plans", body)
 
     async def _nodes(self, _request: web.Request) -> web.Response:
         return await self._call("GET", "/v1/nodes")

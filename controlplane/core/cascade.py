@@ -7,12 +7,22 @@ So every track crosses exactly one link to each other node, and a node never for
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from controlplane.core.model import NodeId, NodeState, RoomId, World
 from controlplane.core.session import LinkSpec
 from controlplane.core.sums import Sums
 
 Links = frozenset[LinkSpec]
+
+
+class Ends(NamedTuple):
+    """All that the links of a room depend on."""
+
+    senders: frozenset[NodeId]
+    """Nodes that have a publisher."""
+    receivers: frozenset[NodeId]
+    """Nodes that have somebody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +39,39 @@ class LinkDiff:
         return frozenset(node for link in changed for node in (link.from_node, link.to_node))
 
 
-def plan(room: RoomId, sums: Sums, world: World) -> Links:
-    """Return the links that the room needs now.
+def ends(sums: Sums, world: World) -> Ends:
+    """Return the nodes that need links.
 
-    Nodes that are lost or unknown get none: their people are on their way elsewhere.
+    Those that are lost or unknown are left out: their people are on their way elsewhere.
     """
-    senders, receivers = _ends(sums, world)
+    present = [
+        group
+        for group in sums.values()
+        if group.node in world.nodes and world.nodes[group.node].state is not NodeState.LOST
+    ]
+    return Ends(
+        frozenset([group.node for group in present if group.publishers]),
+        frozenset([group.node for group in present]),
+    )
+
+
+def plan(room: RoomId, sums: Sums, world: World) -> Links:
+    """Return the links that the room needs now."""
+    senders, receivers = ends(sums, world)
     return frozenset(
         LinkSpec(room, sender, receiver)
         for sender in senders
         for receiver in receivers
         if sender != receiver
     )
+
+
+def plan_of_node(room: RoomId, node: NodeId, sums: Sums, world: World) -> Links:
+    """Return those of the room's links that begin or end at one node."""
+    senders, receivers = ends(sums, world)
+    out = [LinkSpec(room, node, other) for other in receivers if node in senders and other != node]
+    in_ = [LinkSpec(room, other, node) for other in senders if node in receivers and other != node]
+    return frozenset((*out, *in_))
 
 
 def diff(before: Links, after: Links) -> LinkDiff:
@@ -55,7 +86,7 @@ def validate(links: Iterable[LinkSpec], room: RoomId, sums: Sums, world: World) 
     its own node; and since nodes forward only what was published at them, no longer loop can exist. Nothing else:
     no link that nobody needs.
     """
-    senders, receivers = _ends(sums, world)
+    senders, receivers = ends(sums, world)
     needed = {(a, b) for a in senders for b in receivers if a != b}
     problems: list[str] = []
     counted = Counter(links)
@@ -72,13 +103,3 @@ def validate(links: Iterable[LinkSpec], room: RoomId, sums: Sums, world: World) 
             problems.append(f"{name} serves nobody")
     problems += [f"{a} → {b} is missing: not connected" for a, b in sorted(needed - present)]
     return tuple(problems)
-
-
-def _ends(sums: Sums, world: World) -> tuple[set[NodeId], set[NodeId]]:
-    """Return the nodes that have a publisher and the nodes that have somebody."""
-    present = [
-        group
-        for group in sums.values()
-        if group.node in world.nodes and world.nodes[group.node].state is not NodeState.LOST
-    ]
-    return {group.node for group in present if group.publishers}, {group.node for group in present}

@@ -32,7 +32,7 @@ def reported_load(load: float, participants: int, capacity: int) -> float:
 
 def corrected_load(node: Node, placed: int) -> float:
     """Return the fraction of the capacity in use; `placed` are own placements that its last report cannot know."""
-    return node.load + placed / node.capacity if placed else node.load
+    return node.load + placed / max(1, node.capacity) if placed else node.load
 
 
 def is_ramping(node: Node, placed: int) -> bool:

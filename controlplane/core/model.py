@@ -85,8 +85,10 @@ class Override:
 class Policy:
     """The knobs of placement."""
 
-    edge_weight: float = 0.3
-    """How much a millisecond of access round trip (what a NACK costs) counts beside one of delay."""
+    edge_weight: float = 0.2
+    """How much a millisecond of access round trip (what a NACK costs) counts beside one of delay. With 0 everybody is
+    pulled into one SFU and a tenth of the edges are over 100 ms; with 0.3 half a percent of mean delay more is paid for
+    half a point of edges less than with 0.2 (docs/decisions/0007)."""
     rehome_gain_ms: float = 3.0
     """A participant is moved only when the mean delay of the room falls by at least this."""
     rehomes_per_room: int = 6
@@ -94,7 +96,8 @@ class Policy:
     rehomes_per_fleet: int = 600
     """The same over all rooms: each of them makes a new connection."""
     probe_regions: int = 3
-    """Regions that a client is asked to measure."""
+    """Regions that the first client of a room is asked to measure; who joins others may be asked for two more, and is
+    mostly asked for fewer (core/probes.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +309,8 @@ class Assignment:
     """When the participant was last moved for a better place; None for never."""
     network: str = ""
     """The client's network (its /24 or /48), by which round trips are learned; empty when unknown."""
+    unreachable: frozenset[NodeId] = frozenset()
+    """Nodes that the client asked not to use, or passed over for a fallback: no move for a better place leads there."""
 
 
 @dataclass(frozen=True, slots=True)

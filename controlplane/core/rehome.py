@@ -9,7 +9,7 @@ The cost of a pair is that of core/allocate.py, one-way delay + `edge_weight` x 
 people plus a sum over pairs of regions, so moving somebody changes it by an amount that takes no loop to know (Plan).
 
 Nobody is moved because of one odd measurement: round trips of calls come as quartiles of a window, probes as minima
-of samples, and another place counts as farther by half the spread of its estimate.
+of samples, and in doubt everybody sits well: see DOUBT.
 """
 
 import zlib
@@ -54,6 +54,9 @@ seen; and many moves are a broken call for many."""
 EPSILON = 1e-6
 """Milliseconds below which two costs are equal: what floating point leaves behind must not keep a loop going."""
 
+DOUBT = 0.25
+"""Standard deviations that are taken off the round trip to the present place and added to those to the others."""
+
 NEAREST = 3
 """Regions that are looked at for each person, beside those in use and the best for all: the fourth never won."""
 
@@ -91,7 +94,7 @@ def improve(room: Room, world: World, *, now: float, budget: int) -> tuple[Rehom
     if table.pairs == 0:
         return ()
     least = policy.rehome_gain_ms
-    if len(people) == 2 and now - max(one.assigned_at for one in people) < SETTLED_S:
+    if len(people) == 2 and 0 <= now - max(one.assigned_at for one in people) < SETTLED_S:
         least *= PAIR_GAIN
     if table.cost_now - table.least_cost < least * table.pairs:
         return ()
@@ -114,7 +117,7 @@ def improve(room: Room, world: World, *, now: float, budget: int) -> tuple[Rehom
 
 
 def _was_moved(one: Assignment, now: float) -> bool:
-    return one.moved_at is not None and now - one.moved_at < AGAIN_AFTER_S
+    return one.moved_at is not None and 0 <= now - one.moved_at < AGAIN_AFTER_S
 
 
 def _best_step(table: "_Table", least: float, budget: int) -> tuple[float, list[int]] | None:
@@ -130,7 +133,7 @@ def _best_step(table: "_Table", least: float, budget: int) -> tuple[float, list[
         plan.prune(MARGIN_GAIN * least, budget)
         gain = (table.cost_now - plan.cost) / table.pairs
         moves = plan.moves()
-        if not moves or gain < max(least, EACH_GAIN * least * moves):
+        if not moves or gain < max(EPSILON, least, EACH_GAIN * least * moves):
             continue
         worth = gain - MARGIN_GAIN * least * moves
         if best is None or worth > best[0] + 1e-9:
@@ -142,24 +145,22 @@ class _Hosts:
     """The node that would take newcomers of this room in each region; regions without one are not there."""
 
     def __init__(self, people: Sequence[Assignment], world: World, now: float) -> None:
-        carriers = {one.node for one in people}
-        lot = zlib.crc32(people[0].room.encode())
-        self._best: dict[RegionId, NodeId] = {}
-        for region, open_ in openings(world, now=now).by_region.items():
-            own = [
-                one
-                for one in open_
-                if one[2].id in carriers and one[1] < ROOM_HEADROOM and not one[0]
-            ]
-            if open_:
-                self._best[region] = emptiest(own or open_, lot)[2].id
+        self._carriers = {one.node for one in people}
+        self._lot = zlib.crc32(people[0].room.encode())
+        self._open = openings(world, now=now).by_region
 
     def __contains__(self, region: RegionId) -> bool:
-        return region in self._best
+        return bool(self._open.get(region))
 
     def node(self, region: RegionId) -> NodeId:
-        """Return the region's node."""
-        return self._best[region]
+        """Return the region's node: the room's own while it has headroom, else the emptiest."""
+        open_ = self._open[region]
+        own = [
+            one
+            for one in open_
+            if one[2].id in self._carriers and one[1] < ROOM_HEADROOM and not one[0]
+        ]
+        return emptiest(own or open_, self._lot)[2].id
 
 
 class _Table:
@@ -180,13 +181,12 @@ class _Table:
             [(1 + policy.edge_weight) / 2 * partners * rtt for rtt in _access(one, self.regions)]
             for one, partners in zip(people, self.partners, strict=True)
         ]
-        self.between = [
-            [
-                SFU_MS if a == b else between(world.region_rtt, *sorted((a, b))) / 2 + 2 * SFU_MS
-                for b in self.regions
-            ]
-            for a in self.regions
-        ]
+        size = len(self.regions)
+        self.between = [[SFU_MS] * size for _ in range(size)]
+        for a, one in enumerate(self.regions):
+            for b in range(a):
+                link = between(world.region_rtt, self.regions[b], one) / 2 + 2 * SFU_MS
+                self.between[a][b] = self.between[b][a] = link
         self.allowed = [
             _allowed(one, self.regions, hosts, world)
             if not _was_moved(one, now)
@@ -231,10 +231,12 @@ def _promising(people: Sequence[Assignment], hosts: _Hosts, world: World) -> lis
 
 
 def _access(one: Assignment, regions: Sequence[RegionId]) -> list[float]:
-    """Return the round trips that count: those to other places than the present one with half their spread added."""
+    """Return the round trips that count: in doubt the present place is nearer, every other one farther."""
     found = [one.rtts.get(region) or unknown_rtt() for region in regions]
     return [
-        rtt.rtt_ms if region == one.region else rtt.rtt_ms + rtt.spread_ms / 2
+        max(0.0, rtt.rtt_ms - DOUBT * rtt.spread_ms)
+        if region == one.region
+        else rtt.rtt_ms + DOUBT * rtt.spread_ms
         for rtt, region in zip(found, regions, strict=True)
     ]
 

@@ -21,6 +21,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import combinations
 from statistics import median
 from types import MappingProxyType
 
@@ -103,7 +104,7 @@ def estimate(
     """Return an estimate for every region of the topology. Pure; never raises for what a client sent."""
     notes: list[str] = []
     measured = _usable(probes, topology, notes)
-    _set_contradicting_aside(measured, topology, notes)
+    _set_contradicting_aside(measured, place, topology, notes)
     place = _reconcile(measured, place, topology, notes)
     known = {
         region: fuse([one for one in (measured.get(region), learned.get(region)) if one])
@@ -193,55 +194,63 @@ def _probe(samples: Sequence[float]) -> RttEstimate:
 
 
 def _set_contradicting_aside(
-    measured: dict[RegionId, RttEstimate], topology: Topology, notes: list[str]
+    measured: dict[RegionId, RttEstimate], place: Place, topology: Topology, notes: list[str]
 ) -> None:
     """Set aside probes that no single client can have made: two of them together faster than light between the regions.
 
-    Those with the most contradictions go first; of two that contradict only one another, neither is believed.
+    Those with the most contradictions go first, of equals those that the place rules out too. Of two that contradict
+    only one another, neither is believed.
     """
-    while True:
-        pairs = _impossible_pairs(measured, topology)
-        if not pairs:
-            return
-        counts = {
-            region: sum(region in pair for pair in pairs) for pair in pairs for region in pair
-        }
-        most = max(counts.values())
-        for region in sorted(region for region, count in counts.items() if count == most):
+    against: dict[RegionId, set[RegionId]] = {}
+    for a, b in combinations(sorted(measured), 2):
+        both = measured[a].rtt_ms + measured[b].rtt_ms
+        if both < fibre_rtt_ms(_distance_km(topology, a, b)):
+            against.setdefault(a, set()).add(b)
+            against.setdefault(b, set()).add(a)
+    impossible = _too_fast(measured, place, topology) if against else {}
+    while against:
+        most = max((len(others), region in impossible) for region, others in against.items())
+        worst = [
+            region
+            for region in sorted(against)
+            if (len(against[region]), region in impossible) == most
+        ]
+        for region in worst:
             notes.append(
                 f"The probe of {region} ({measured[region].rtt_ms:.1f} ms) is set aside: together with another "
                 "one it is faster than light between the two regions."
             )
-            del measured[region]
+            del measured[region], against[region]
+        against = {
+            region: left for region, others in against.items() if (left := others.difference(worst))
+        }
 
 
-def _impossible_pairs(
-    measured: Mapping[RegionId, RttEstimate], topology: Topology
-) -> list[tuple[RegionId, RegionId]]:
-    regions = sorted(measured)
-    return [
-        (a, b)
-        for index, a in enumerate(regions)
-        for b in regions[index + 1 :]
-        if measured[a].rtt_ms + measured[b].rtt_ms
-        < fibre_rtt_ms(great_circle_km(topology.regions[a].location, topology.regions[b].location))
-    ]
+def _distance_km(topology: Topology, a: RegionId, b: RegionId) -> float:
+    return great_circle_km(topology.regions[a].location, topology.regions[b].location)
+
+
+def _too_fast(
+    measured: Mapping[RegionId, RttEstimate], place: Place, topology: Topology
+) -> dict[RegionId, float]:
+    """Return the probes that are faster than light from the place, with what light needs in milliseconds."""
+    if place.location is None:
+        return {}
+    margin = PLACE_ERROR_KM + (place.location.radius_km or 0.0)
+    floors = {
+        region: fibre_rtt_ms(
+            max(0.0, great_circle_km(place.location, topology.regions[region].location) - margin)
+        )
+        for region in measured
+    }
+    return {region: floor for region, floor in floors.items() if measured[region].rtt_ms < floor}
 
 
 def _reconcile(
     measured: dict[RegionId, RttEstimate], place: Place, topology: Topology, notes: list[str]
 ) -> Place:
     """Set aside the probes that contradict the place, or the place that contradicts the probes."""
-    if place.location is None:
-        return place
-    here = place.location
-    margin = PLACE_ERROR_KM + (here.radius_km or 0.0)
-    impossible: dict[RegionId, float] = {}
-    for region, rtt in measured.items():
-        distance = great_circle_km(here, topology.regions[region].location)
-        floor = fibre_rtt_ms(max(0.0, distance - margin))
-        if rtt.rtt_ms < floor:
-            impossible[region] = floor
+    impossible = _too_fast(measured, place, topology)
     if not impossible:
         return place
     if place.source == "geo" and len(measured) > 1:

@@ -1,4 +1,4 @@
-"""What callers are answered: addresses, tokens, ICE servers, the regions to measure. Made of what was decided before."""
+"""What callers are answered: addresses, tokens, ICE servers, the regions to measure. Decides nothing."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

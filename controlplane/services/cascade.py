@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from controlplane.core.cascade import Links, diff, plan, validate
+from controlplane.core.cascade import Ends, Links, diff, ends, plan, plan_of_node, validate
 from controlplane.core.model import Assignment, NodeId, RoomId
 from controlplane.core.sums import Sums, adding
 from controlplane.services.ports import Clock, FleetNotifier
@@ -43,8 +43,9 @@ class Cascades:
         self._worlds = worlds
         self._notifier = notifier
         self._clock = clock
-        self._known: dict[RoomId, Links] = {}
-        """The links of each room that has any, as of its last refresh: what changes are seen against."""
+        self._known: dict[RoomId, tuple[Ends, Links]] = {}
+        """The links of each room that has any, and what they follow from, as of its last refresh: what changes are seen
+        against."""
         self._turns: WeakValueDictionary[RoomId, asyncio.Lock] = WeakValueDictionary()
         self._left: dict[RoomId, list[_Left]] = {}
         """As many as were moved within MOVE_GRACE_S."""
@@ -66,8 +67,7 @@ class Cascades:
         links = [
             link
             for room in sorted(rooms)
-            for link in plan(room, await self._present(room, now), world)
-            if node in (link.from_node, link.to_node)
+            for link in plan_of_node(room, node, await self._present(room, now), world)
         ]
         return frozenset(links)
 
@@ -97,7 +97,10 @@ class Cascades:
             now = self._clock.now()
             world = await self._worlds.load(now=now)
             sums = await self._present(room_id, now)
-            before = self._known.get(room_id, frozenset())
+            known, before = self._known.get(room_id, (None, frozenset()))
+            needed = ends(sums, world)
+            if needed == known:
+                return  # most joins: a room of many nodes has hundreds of links
             after = plan(room_id, sums, world)
             change = diff(before, after)
             if not change.nodes:
@@ -107,7 +110,7 @@ class Cascades:
                 log.error("cascade refused", room=room_id, problems=problems)
                 return
             if after:
-                self._known[room_id] = after
+                self._known[room_id] = needed, after
             else:
                 self._known.pop(room_id, None)
             links = [{"from": link.from_node, "to": link.to_node} for link in sorted(after)]

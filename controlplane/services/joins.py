@@ -12,7 +12,6 @@ from controlplane.core.allocate import Refused, allocate
 from controlplane.core.learned import network_of
 from controlplane.core.model import (
     Assignment,
-    Decision,
     Join,
     NodeState,
     ParticipantId,
@@ -24,7 +23,6 @@ from controlplane.core.place import Place, find_place
 from controlplane.core.probes import plan_probes
 from controlplane.core.rtt import Estimates, Rtts, estimate
 from controlplane.core.sums import NOBODY, without
-from controlplane.core.tokens import TOKEN_TTL_S
 from controlplane.errors import UnavailableError
 from controlplane.services.answers import (
     Answers,
@@ -38,6 +36,7 @@ from controlplane.services.cascade import Cascades
 from controlplane.services.changed_rooms import ChangedRooms
 from controlplane.services.placements import Placements
 from controlplane.services.ports import Clock, GeoLocator, TokenSigner
+from controlplane.services.proposals import LEASE_TO_FIRST_USE_S, seated
 from controlplane.services.refusals import check_regions, no_participant, refusal_error
 from controlplane.services.world import Worlds
 from controlplane.store.base import Admitted, Store
@@ -46,9 +45,6 @@ log = structlog.get_logger(__name__)
 
 ADMIT_ATTEMPTS = 3
 """Decisions per join: who loses three races in a row for one participant is told to come again."""
-
-LEASE_TO_FIRST_USE_S = float(TOKEN_TTL_S)
-"""An assignment that nobody used is free again when its token can no longer be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +197,8 @@ class Joins:
             proposal, replaces=None, event="participant.assigned", now=now
         )
         if isinstance(outcome, Admitted) and not outcome.created:
+            if known.estimates.measured:
+                self._changed.note(current.room, now=now)
             return outcome
         if isinstance(outcome, Admitted):
             # It was ended between reading and writing, and the write made it anew.
@@ -219,14 +217,17 @@ class Joins:
         decision = allocate(join, others, world, known.estimates, now=now)
         if isinstance(decision, Refused):
             raise refusal_error(decision, join)
+        proposal = seated(join, decision, known.estimates.rtts, network=known.network, now=now)
         event = "participant.assigned"
         if current is not None and current.session == join.session:
             reason = _move_reason(join, current, world, now) or "placed anew"
-            decision = replace(decision, because=(reason, *decision.because))
             event = "participant.moved" if current.node != decision.node else event
-        proposal = propose(join, decision, known.estimates, now=now)
-        moved_at = current.moved_at if current else None
-        proposal = replace(proposal, network=known.network, moved_at=moved_at)
+            proposal = replace(
+                proposal,
+                decision=replace(decision, because=(reason, *decision.because)),
+                moved_at=current.moved_at,
+                unreachable=(current.unreachable | join.exclude_nodes) & world.nodes.keys(),
+            )
         key = (join.room, join.participant)
         self._placements.note(decision.node, key, now=now)
         outcome = await self._store.admit(
@@ -242,31 +243,13 @@ class Joins:
             participant=join.participant,
             node=admitted.node,
             epoch=admitted.epoch,
-            because=decision.because[0],
+            because=admitted.decision.because[0],
         )
         self._changed.note(join.room, now=now)
         if current is not None:
             self._cascades.moved(current, admitted)
         await self._cascades.refresh(join.room)
         return outcome
-
-
-def propose(join: Join, decision: Decision, estimates: Estimates, *, now: float) -> Assignment:
-    """Return the assignment to admit; the store gives it its epoch."""
-    return Assignment(
-        room=join.room,
-        participant=join.participant,
-        session=join.session,
-        role=join.role,
-        node=decision.node,
-        region=decision.region,
-        epoch=0,
-        assigned_at=now,
-        expires_at=now + LEASE_TO_FIRST_USE_S,
-        decision=decision,
-        rtts=estimates.rtts,
-        require=join.require,
-    )
 
 
 def _keeping(known: _Known, current: Assignment) -> _Known:

@@ -15,9 +15,9 @@ from controlplane.core.rtt import Estimates
 from controlplane.core.sums import without
 from controlplane.services.cascade import Cascades
 from controlplane.services.changed_rooms import ChangedRooms
-from controlplane.services.joins import propose
 from controlplane.services.placements import Placements
 from controlplane.services.ports import Clock
+from controlplane.services.proposals import reseated
 from controlplane.services.world import Worlds
 from controlplane.store.base import Admitted, Store
 
@@ -98,10 +98,9 @@ class Mover:
         if isinstance(decision, Refused):
             return False
         decision = replace(decision, because=(move.reason, *decision.because))
-        # No rehome: a limit on those must not keep anybody on a node that has to go.
-        proposal = propose(join, decision, estimates, now=now)
+        # No rehome, so `moved_at` stays: it is about moves that nobody has to make.
         outcome = await self._store.admit(
-            replace(proposal, network=one.network, moved_at=one.moved_at),
+            reseated(one, decision, now=now),
             replaces=one.epoch,
             event="participant.moved",
             now=now,

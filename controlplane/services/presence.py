@@ -190,6 +190,7 @@ def _followed(current: Assignment, node: Node, report: ParticipantReport, now: f
         tracks=report.tracks,
         live=True,
         expires_at=now + LEASE_AFTER_REPORT_S,
+        unreachable=current.unreachable | {current.node},
     )
 
 

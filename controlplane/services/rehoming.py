@@ -16,28 +16,28 @@ import structlog
 
 from controlplane.core.allocate import MAX_FALLBACKS, Refused, allocate
 from controlplane.core.explain import explain_rehome
-from controlplane.core.model import Assignment, Decision, Join, NodeId, Room, RoomId, World
-from controlplane.core.rehome import AGAIN_AFTER_S, SETTLED_S, Rehome, improve
+from controlplane.core.model import Assignment, Decision, Join, NodeId, Room, World
+from controlplane.core.rehome import AGAIN_AFTER_S, PEOPLE_MAX, SETTLED_S, Rehome, improve
 from controlplane.core.rtt import Estimates
 from controlplane.core.sums import without
 from controlplane.services.cascade import Cascades
 from controlplane.services.changed_rooms import QUIET_S, ChangedRooms
-from controlplane.services.joins import propose
 from controlplane.services.placements import Placements
 from controlplane.services.ports import Clock, Counter
+from controlplane.services.proposals import reseated
 from controlplane.services.world import Worlds
 from controlplane.store.base import Admitted, Store
 
 log = structlog.get_logger(__name__)
 
 CONNECTING_S = 10.0
-"""Who was assigned within this time and is not live yet is probably connecting, and is not sent elsewhere on the way."""
+"""Who was assigned within this time and is not live yet is probably connecting, and is not sent elsewhere meanwhile."""
 
 ROOMS_PER_SWEEP = 50
 """200 rooms a second, a tenth of one core: a room of eight takes half a millisecond."""
 
-THREAD_FROM = 12
-"""People in a room from which the plan takes more than a millisecond and is made in a thread."""
+THREAD_FROM = 24
+"""People in a room whose plan takes so many milliseconds (10 for 64 people) that it is made in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,11 @@ class Rehoming:
         for id_ in rooms:
             world = self._worlds.with_placements(world, now=now)
             await self._look_at(await self._store.room(id_), world, now)
-            # Joins and reports go in between.
             await asyncio.sleep(0)
 
     async def _look_at(self, room: Room, world: World, now: float) -> None:
-        if len(room.assignments) < 2:
-            return
+        if not 2 <= len(room.assignments) <= PEOPLE_MAX:
+            return  # nobody would be moved
         budget = self._budget(world, now)
         step = await _plan(room, world, now, budget)
         self._counters.looked_at.inc()
@@ -100,6 +99,8 @@ class Rehoming:
         for one in step:
             world = self._worlds.with_placements(world, now=now)
             moved += await self._move(room.assignments[one.participant], one, world, now)
+            # Joins and reports go in between.
+            await asyncio.sleep(0)
         if step:
             self._counters.moves.inc(moved)
             self._moved_at.extend([now] * moved)
@@ -111,7 +112,8 @@ class Rehoming:
                 of=len(step),
                 gain_ms=round(step[0].gain_ms, 1),
             )
-        again = now + AGAIN_AFTER_S if moved or budget < 1 else _again_at(room, now)
+        limit = min(len(room.assignments), world.topology.policy.rehomes_per_room)
+        again = now + AGAIN_AFTER_S if moved or budget < limit else _again_at(room, now)
         if again is not None:
             self._changed.again(room.id, at=again)
 
@@ -136,9 +138,8 @@ class Rehoming:
             return False
         key = (one.room, one.participant)
         self._placements.note(decision.node, key, now=now)
-        proposal = propose(join, decision, estimates, now=now)
         outcome = await self._store.admit(
-            replace(proposal, network=one.network, moved_at=now),
+            replace(reseated(one, decision, now=now), moved_at=now),
             replaces=one.epoch,
             event="participant.moved",
             now=now,
@@ -151,9 +152,21 @@ class Rehoming:
 
 
 async def _plan(room: Room, world: World, now: float, budget: int) -> tuple[Rehome, ...]:
+    people = {who: _within_reach(one, world) for who, one in room.assignments.items()}
+    room = Room(room.id, people)
     if len(room.assignments) < THREAD_FROM:
         return improve(room, world, now=now, budget=budget)
     return await asyncio.to_thread(improve, room, world, now=now, budget=budget)
+
+
+def _within_reach(one: Assignment, world: World) -> Assignment:
+    """Return the seat with its requirements narrowed to regions that the client did not fail to reach."""
+    away = {world.nodes[node].region for node in one.unreachable if node in world.nodes}
+    if not away:
+        return one
+    regions = (one.require.regions or frozenset(world.topology.regions)) - away
+    # Its own region it has reached; an empty set would mean all.
+    return replace(one, require=replace(one.require, regions=regions | {one.region}))
 
 
 def _is_connecting(one: Assignment, now: float) -> bool:

@@ -103,7 +103,8 @@ class Fleet:
 def _nodes(topology: Topology) -> list[Node]:
     return [
         Node(
-            id=NodeId(f"{region.id}-{number}"),
+            # The only node of a region has its name: one word less in every line of what comes out.
+            id=NodeId(f"{region.id}-{number}" if region.desired_nodes > 1 else region.id),
             region=region.id,
             http_url="",
             media_host="",

@@ -82,8 +82,8 @@ class Store(Protocol):
         `replaces` is the epoch of the live assignment that the caller has seen, None if it saw none.
         A live assignment with the same session, when `replaces` is None, is returned as it is with
         `created=False`, its `expires_at` (never backwards) and, where the proposal has any, its `rtts` and `network`
-        taken from the proposal. A live assignment whose epoch is not `replaces` gives `Conflict`; so does `replaces` without
-        a live assignment, or somebody who left meanwhile would be brought back.
+        taken from the proposal. A live assignment whose epoch is not `replaces` gives `Conflict`; so does `replaces`
+        without a live assignment, or somebody who left meanwhile would be brought back.
 
         `event` is the type of the event that is appended (participant.assigned or participant.moved); a move's
         reason is the first sentence of the decision.

@@ -222,15 +222,21 @@ async def test_a_dead_control_plane_is_a_problem_with_a_code() -> None:
                 assert problem["detail"] == "the control plane does not answer", "no class names"
 
 
-async def test_decisions_nodes_and_probe_plans_pass_through(http: aiohttp.ClientSession) -> None:
+async def test_decisions_nodes_and_probe_plans_pass_through(
+    http: aiohttp.ClientSession, control_plane: FakeControlPlane
+) -> None:
     async with http.post("/signal/join", json=JOIN):
         pass
     async with http.get("/signal/room/r/decision/ana") as answer:
         assert (await read_json(answer))["region"] == "us-virginia"
     async with http.get("/signal/nodes") as answer:
         assert len((await read_json(answer))["nodes"]) == 3
-    async with http.post("/signal/probe-plan", json={}) as answer:
-        assert len((await read_json(answer))["regions"]) == 3
+    for asked in ({}, {"room": "r"}):
+        async with http.post("/signal/probe-plan", json=asked) as answer:
+            assert len((await read_json(answer))["regions"]) == 3
+    assert control_plane.plans == [{}, {"room": "r"}]
+    async with http.post("/signal/probe-plan", json={"room": "not a room"}) as answer:
+        assert answer.status == 400
 
 
 # --- events ---------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ async def test_look_explain_and_leave(api: Api) -> None:
         decision = (await api.call("GET", f"{path}/decision")).json
         assert decision["node"] == "eu-frankfurt-1"
         assert {one["region"] for one in decision["candidates"]} == set(REGIONS)
-        assert decision["candidates"][0]["rtt_ms"] == 8.0
+        assert decision["candidates"][0]["rtt_ms"] == pytest.approx(8.0, abs=1)
 
         assert (await api.call("DELETE", path)).status == 204
         (await api.call("DELETE", path)).problem(404, "participant-not-found")
@@ -145,6 +145,14 @@ async def test_a_probe_plan_names_what_to_measure(api: Api) -> None:
         assert first["url"].endswith(".example.net/probe")
         assert first["stun"] == "stun:192.0.2.1:5000"
         assert plan["location_source"] == "unknown"
+        assert (plan["more"], plan["more_above_ms"]) == ([], None)
+
+
+async def test_a_probe_plan_may_be_for_a_room(api: Api) -> None:
+    async with relays(api, *REGIONS):
+        assert (await api.call("POST", "/v1/probe-plans", {"room": "r"})).status == 200
+        refused = await api.call("POST", "/v1/probe-plans", {"room": "no room"})
+        refused.problem(400, "body-invalid")
 
 
 async def test_a_node_can_be_drained_and_undrained(api: Api) -> None:

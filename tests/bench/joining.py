@@ -1,5 +1,6 @@
 """What deciding costs among 16 regions of 12 nodes: a join in small and large rooms, a probe plan, a re-plan."""
 
+import asyncio
 import random
 from collections.abc import Mapping
 from functools import partial
@@ -31,6 +32,7 @@ from controlplane.core.rehome import improve
 from controlplane.core.rtt import estimate
 from controlplane.core.sums import Sums, sum_up
 from tests.bench.turns import medians
+from tests.bench.whole_join import whole_joins
 
 REGIONS, NODES_EACH, TURNS = 16, 12, 20
 NOW = 1000.0
@@ -83,18 +85,26 @@ def report() -> str:
     world = _world(rng)
     names = sorted(world.topology.regions)
     place = Place(Location(50.1, 8.7, 50.0), "geo")
-    sums = {size: sum_up(_room(world, size, rng).assignments.values()) for size in (8, 5000)}
-    rooms = {size: _room(world, size, rng) for size in (8, 30)}
+    rooms = {size: _room(world, size, rng) for size in (8, 30, 5000)}
+    sums = {size: sum_up(room.assignments.values()) for size, room in rooms.items()}
 
-    def joins(others: Sums) -> None:
-        for index in range(TURNS):
-            probes = {
+    requests = [
+        Join(
+            ROOM,
+            ParticipantId("newcomer"),
+            "s",
+            probes={
                 names[index % REGIONS]: (212.0, 213.0),
                 names[(index + 3) % REGIONS]: (230.0, 231.0),
                 names[(index + 5) % REGIONS]: (240.0, 242.0),
-            }
-            join = Join(ROOM, ParticipantId("newcomer"), "s", probes=probes)
-            estimates = estimate(probes, place, world.topology, world.region_rtt)
+            },
+        )
+        for index in range(TURNS)
+    ]
+
+    def joins(others: Sums) -> None:
+        for join in requests:
+            estimates = estimate(join.probes, place, world.topology, world.region_rtt)
             assert isinstance(allocate(join, others, world, estimates, now=NOW), Decision)
 
     def plans() -> None:
@@ -105,20 +115,28 @@ def report() -> str:
         for _ in range(TURNS):
             improve(room, world, now=NOW, budget=100)
 
-    cost = medians(
-        {
-            "8": partial(joins, sums[8]),
-            "5000": partial(joins, sums[5000]),
-            "plan": plans,
-            "replan 8": partial(replans, rooms[8]),
-            "replan 30": partial(replans, rooms[30]),
-        },
-        per_round=TURNS,
-    )
+    with asyncio.Runner() as runner:
+        whole = {
+            f"whole {size}": whole_joins(runner, world, rooms[size].assignments.values(), requests)
+            for size in (8, 5000)
+        }
+        cost = medians(
+            {
+                "8": partial(joins, sums[8]),
+                "5000": partial(joins, sums[5000]),
+                "plan": plans,
+                "replan 8": partial(replans, rooms[8]),
+                "replan 30": partial(replans, rooms[30]),
+                **whole,
+            },
+            per_round=TURNS,
+        )
     nodes = REGIONS * NODES_EACH
     return (
         f"deciding a join among {nodes} nodes (goal 300 µs): {cost['8']:.0f} µs in a room of 8, "
         f"{cost['5000']:.0f} µs in a room of 5000, ratio {cost['5000'] / cost['8']:.2f}\n"
+        f"a whole join and its leave through the services: {cost['whole 8']:.0f} µs in a room of 8, "
+        f"{cost['whole 5000']:.0f} µs in a room of 5000\n"
         f"planning its probes: {cost['plan']:.0f} µs\n"
         f"planning a whole room anew: {cost['replan 8'] / 1000:.2f} ms for 8 people, "
         f"{cost['replan 30'] / 1000:.2f} ms for 30 (goal 10 ms)"

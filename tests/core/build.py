@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from random import Random
+from typing import TypeVar
 
+from controlplane.core.load import reported_load
 from controlplane.core.mesh import region_matrix
 from controlplane.core.model import (
     Assignment,
@@ -29,6 +32,9 @@ from controlplane.core.model import (
 )
 from controlplane.core.rtt import Estimates
 from controlplane.core.sums import Sums, sum_up
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 NOW = 1_790_000_000.0
 ROOM = RoomId("standup")
@@ -92,7 +98,7 @@ def node(
         state=state,
         heard_at=heard_at,
         registered_at=NOW - 100,
-        load=load,
+        load=reported_load(load, round(load * capacity), capacity),
         participants=round(load * capacity),
         why=why,
     )
@@ -102,7 +108,7 @@ def world(
     nodes: Iterable[Node],
     declared: Topology | None = None,
     *,
-    placed: Mapping[str, int] | None = None,
+    placed: Mapping[str, int] | Mapping[NodeId, int] | None = None,
 ) -> World:
     declared = declared or topology()
     return World(
@@ -190,3 +196,25 @@ def room(*people: Assignment) -> Room:
 
 def with_node(view: World, changed: Node) -> World:
     return replace(view, nodes={**view.nodes, changed.id: changed})
+
+
+def turned(mapping: Mapping[K, V], dice: Random) -> dict[K, V]:
+    """The same in another order."""
+    items = list(mapping.items())
+    dice.shuffle(items)
+    return dict(items)
+
+
+def shuffled(view: World, dice: Random) -> World:
+    """The same world with everything in another order."""
+    declared = replace(
+        view.topology,
+        regions=turned(view.topology.regions, dice),
+        links=tuple(dice.sample(view.topology.links, len(view.topology.links))),
+    )
+    return World(
+        declared,
+        turned(view.nodes, dice),
+        turned(view.region_rtt, dice),
+        turned(view.placed, dice),
+    )

@@ -38,6 +38,8 @@ IN_VIRGINIA = rtts(
     {"eu-frankfurt": 91, "eu-paris": 84, "us-virginia": 4, "ap-singapore": 224, "ap-sydney": 210}
 )
 
+EDGE_WEIGHT = Policy().edge_weight
+
 
 def decide(
     who: Join,
@@ -87,7 +89,7 @@ def test_the_whole_room_counts_not_only_the_newcomer() -> None:
 
 
 def test_far_people_still_get_an_edge_of_their_own() -> None:
-    view = one_node_each()
+    view = one_node_each(topology(policy=Policy(edge_weight=0.3)))
     others = sums(*(seat(f"p{i}", on(view, "eu-frankfurt-1"), 8) for i in range(5)))
     decision = decide(join(), view, IN_VIRGINIA, others)
     assert decision.node == "us-virginia-1"
@@ -109,7 +111,7 @@ def test_the_delay_term_is_the_one_way_delay() -> None:
     others = sums(seat("bob", on(view, "us-virginia-1"), 20))
     terms = {str(one.node): one.terms for one in decide(join(), view, others=others).candidates}
     assert terms["eu-frankfurt-1"]["delay"] == pytest.approx((5 + 90 + 20) / 2 + 2)
-    assert terms["eu-frankfurt-1"]["edge"] == pytest.approx(0.3 * (5 + 20) / 2)
+    assert terms["eu-frankfurt-1"]["edge"] == pytest.approx(EDGE_WEIGHT * (5 + 20) / 2)
     assert terms["us-virginia-1"]["delay"] == pytest.approx((92 + 20) / 2 + 1)
 
 
@@ -234,5 +236,5 @@ def test_the_runner_up_is_the_best_of_another_region() -> None:
     best = runner_up(decide(join(), view))
     assert best is not None
     assert best[0].region == region("eu-paris")
-    assert best[1] == pytest.approx((15 - 5) / 2 + 0.3 * 10)
+    assert best[1] == pytest.approx((15 - 5) / 2 + EDGE_WEIGHT * 10)
     assert runner_up(decide(join(), world([node("fra-1", "eu-frankfurt")]))) is None

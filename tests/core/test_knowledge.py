@@ -1,13 +1,17 @@
 """Knowing more never makes the expected result worse, beyond noise: over many small Internets whose truth is known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import sqrt
 from statistics import fmean, stdev
 
 import pytest
 
+from controlplane.core.rehome import improve
 from controlplane.core.sums import NOBODY
+from tests.core.build import NOW, room
+from tests.core.rooms import after
 from tests.core.truth import Internet, Knowing, everything, internet, probing, seated, true_cost
 
 ROOMS = 300
@@ -80,3 +84,20 @@ def test_knowing_the_place_never_makes_it_worse(worlds: Sequence[Internet], coun
     nowhere, located = probing(count, located=False), probing(count)
     assert_no_worse(costs(worlds, located), costs(worlds, nowhere))
     assert_no_worse(errors(worlds, located), errors(worlds, nowhere))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_moves_by_what_is_believed_make_rooms_better_in_truth(
+    worlds: Sequence[Internet], count: int
+) -> None:
+    before, then, moves = [], [], 0
+    for net in worlds:
+        people = seated(net, probing(count))
+        of = room(*(replace(one, assigned_at=NOW - 3600) for one in people))
+        step = improve(of, net.world, now=NOW, budget=100)
+        moves += len(step)
+        before.append(true_cost(net, people))
+        then.append(true_cost(net, list(after(of, step).assignments.values())))
+    assert moves > 0
+    assert_no_worse(then, before)
+    assert fmean(then) < fmean(before)

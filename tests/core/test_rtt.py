@@ -1,11 +1,9 @@
 """How far a client is from each region: the sources, how they are fused, and what always holds."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
 from random import Random
-from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -24,10 +22,7 @@ from controlplane.core.rtt import (
     fuse,
     unknown_rtt,
 )
-from tests.core.build import CITIES, region, topology
-
-K = TypeVar("K")
-V = TypeVar("V")
+from tests.core.build import CITIES, region, topology, turned
 
 TOPOLOGY = topology()
 MATRIX = region_matrix(TOPOLOGY, {})
@@ -260,14 +255,11 @@ def test_thousands_of_samples_and_regions_change_nothing_about_that(value: float
 def test_the_order_of_probes_regions_and_lessons_does_not_matter(
     probes: dict[RegionId, tuple[float, ...]], place: Place, learned: Rtts, dice: Random
 ) -> None:
-    def shuffled(mapping: Mapping[K, V]) -> dict[K, V]:
-        items = list(mapping.items())
-        dice.shuffle(items)
-        return dict(items)
-
-    turned = replace(TOPOLOGY, regions=shuffled(TOPOLOGY.regions))
+    other = replace(TOPOLOGY, regions=turned(TOPOLOGY.regions, dice))
     first = estimate(probes, place, TOPOLOGY, MATRIX, learned)
-    second = estimate(shuffled(probes), place, turned, shuffled(MATRIX), shuffled(learned))
+    second = estimate(
+        turned(probes, dice), place, other, turned(MATRIX, dice), turned(learned, dice)
+    )
     # repr: NaN in a note's number would not equal itself.
     assert repr(first) == repr(second)
 

@@ -50,8 +50,7 @@ FRANKFURT = node("eu-frankfurt-1", "eu-frankfurt")
         (replace(FRANKFURT, heard_at=NOW - STALE_S - 0.1), "stale", 0),
         (replace(FRANKFURT, load=1.0), "full", 0),
         (replace(FRANKFURT, load=0.9), "full", 10),
-        (replace(FRANKFURT, participants=100), "full", 0),
-        (replace(FRANKFURT, capacity=0), "full", 0),
+        (node("eu-frankfurt-1", "eu-frankfurt", capacity=0), "full", 0),
     ],
 )
 def test_hard_rules_of_nodes_come_before_scores(changed: Node, rule: str, placed: int) -> None:

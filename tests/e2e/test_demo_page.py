@@ -108,7 +108,11 @@ async def test_the_picture_and_its_table_say_the_same(
     rows = await page.locator("#people-rows tr").all_inner_texts()
     assert [row.split("\t")[:2] for row in rows] == [["Ana", "Frankfurt"], ["Bo", "Virginia"]]
     assert await page.locator("#link-rows tr").count() == 2
-    assert await page.locator(".candidates .chosen").inner_text()
+    chosen = page.locator(".candidates .chosen")
+    assert "Frankfurt" in await chosen.inner_text()
+    assert "1 edge refused" in await chosen.inner_text()
+    assert "full" in (await chosen.get_attribute("title") or "")
+    assert "with 1 other in the room" in await page.locator(".decided").inner_text()
     await control_plane.emit(
         "node.lost", {"node": f"{SINGAPORE}-1", "region": SINGAPORE, "why": "x"}
     )

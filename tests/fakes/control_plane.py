@@ -17,6 +17,7 @@ class FakeControlPlane:
     def __init__(self, nodes: list[dict[str, Any]]) -> None:
         self.nodes = nodes
         self.joins: list[dict[str, Any]] = []
+        self.plans: list[Any] = []
         self.rooms: dict[str, dict[str, dict[str, Any]]] = {}
         self.links: list[dict[str, Any]] = []
         self.refusal: tuple[int, dict[str, Any]] | None = None
@@ -126,6 +127,7 @@ class FakeControlPlane:
                 "score": 46.5 + 30.0 * i,
                 "terms": {"delay": 45.0 + 8.0 * i, "edge": 1.5 + 22.0 * i, "load": 0.0},
                 "refusal": None,
+                "refused": {f"{node['region']}-2": "full: 100 % of its 400 places are taken"},
             }
             for i, node in enumerate(
                 sorted(self.nodes, key=lambda node: node["id"] != member["node"])
@@ -140,6 +142,7 @@ class FakeControlPlane:
                 "location_source": "unknown",
                 "because": ["the nearest edge: 5 ms by its own probe", "90 ms to the others"],
                 "candidates": candidates,
+                "others": 1,
             }
         )
 
@@ -157,12 +160,15 @@ class FakeControlPlane:
     async def _list_nodes(self, _request: web.Request) -> web.Response:
         return web.json_response({"nodes": self.nodes})
 
-    async def _probe_plan(self, _request: web.Request) -> web.Response:
+    async def _probe_plan(self, request: web.Request) -> web.Response:
+        self.plans.append(await request.json())
         regions = [
             {"region": n["region"], "url": f"{n['http_url']}/probe", "why": "nearest"}
             for n in self.nodes
         ]
-        return web.json_response({"regions": regions, "location": None})
+        return web.json_response(
+            {"regions": regions, "more": [], "more_above_ms": None, "location": None}
+        )
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         self.resumed_after.append(request.headers.get("Last-Event-ID"))

@@ -10,6 +10,7 @@ from controlplane.core.model import (
     Location,
     NodeId,
     ParticipantId,
+    Policy,
     RegionId,
     Requirements,
     Role,
@@ -26,15 +27,19 @@ from controlplane.core.session import (
     PeerRtt,
 )
 from controlplane.errors import InvalidInputError
+from controlplane.services.answers import Joined
 from controlplane.services.cascade import Cascades
+from controlplane.services.changed_rooms import ChangedRooms
 from controlplane.services.fleet import Fleet, NodeSession
-from controlplane.services.joins import Joined, Joins
+from controlplane.services.joins import Joins
 from controlplane.services.moving import Mover
 from controlplane.services.placements import Placements
 from controlplane.services.presence import Presence
+from controlplane.services.rehoming import Rehoming, RehomingCounters
 from controlplane.services.rooms import Rooms
+from controlplane.services.session_rtts import SessionRtts
 from controlplane.services.snapshots import Snapshots
-from controlplane.services.topologies import Topologies
+from controlplane.services.topologies import Topologies, TopologyParser
 from controlplane.services.world import MeshRtts, Worlds
 from controlplane.store.base import Store
 from controlplane.store.memory import MemoryStore
@@ -47,6 +52,7 @@ SWEEP_S = 0.25
 REPORT_S = 0.5
 
 PROBES: Mapping[str, Mapping[str, float]] = {
+    "paris": {"eu-paris": 4, "eu-frankfurt": 13, "us-virginia": 86},
     "frankfurt": {"eu-frankfurt": 5, "us-virginia": 92, "ap-singapore": 165},
     "virginia": {"eu-frankfurt": 91, "us-virginia": 4, "ap-singapore": 224},
     "singapore": {"eu-frankfurt": 164, "us-virginia": 223, "ap-singapore": 6},
@@ -54,12 +60,16 @@ PROBES: Mapping[str, Mapping[str, float]] = {
 
 
 def parse(text: str) -> Topology:
-    """A parser for tests: region ids, separated by blanks; "~" behind one gives it TURN servers."""
-    names = text.split()
+    """A parser for tests: region ids between blanks; "~" behind one gives it TURN servers; key=value is a policy."""
+    words = text.split()
+    names = [word for word in words if "=" not in word]
+    policy = Policy(
+        **{key: int(value) for key, _, value in (w.partition("=") for w in words) if value}
+    )
     unknown = [name for name in names if name.rstrip("~") not in CITIES]
     if unknown or not names:
         raise InvalidInputError("topology-invalid", f"topology.yaml:1:1: {unknown} is unknown")
-    parsed = topology(*(name.rstrip("~") for name in names))
+    parsed = topology(*(name.rstrip("~") for name in names), policy=policy)
     regions = dict(parsed.regions)
     for name in names:
         if name.endswith("~"):
@@ -81,6 +91,16 @@ class PlainSigner:
 
     def public_keys(self) -> Mapping[str, bytes]:
         return {"k1": bytes(32)}
+
+
+class Count:
+    """Satisfies the Counter port."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def inc(self, amount: float = 1) -> None:
+        self.value += amount
 
 
 class Wakes:
@@ -107,6 +127,8 @@ class FakeNode:
     session: NodeSession
     here: dict[tuple[RoomId, ParticipantId], int] = field(default_factory=dict)
     """Sessions by participant, with the epoch of the token they came with."""
+    measured: dict[tuple[RoomId, ParticipantId], float] = field(default_factory=dict)
+    """Round trips that it measures in the calls, in milliseconds."""
     links: tuple[LinkReport, ...] = ()
     rtts: tuple[PeerRtt, ...] = ()
     alive: bool = True
@@ -116,7 +138,13 @@ class FakeNode:
 class System:
     """Everything that app.py would plug together."""
 
-    def __init__(self, *, turn_secret: bytes | None = None, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        turn_secret: bytes | None = None,
+        store: Store | None = None,
+        parser: TopologyParser = parse,
+    ) -> None:
         self.clock = FakeClock()
         self.geo = FakeGeo()
         self.signer = PlainSigner()
@@ -124,15 +152,18 @@ class System:
         self.store: Store = store or MemoryStore()
         self.mesh = MeshRtts()
         self.placements = Placements()
-        self.topologies = Topologies(self.store, parse, self.clock)
+        self.topologies = Topologies(self.store, parser, self.clock)
         self.worlds = Worlds(self.store, self.topologies, self.mesh, self.placements)
         self.cascades = Cascades(self.store, self.worlds, self.wakes, self.clock)
+        self.dropped, self.looked_at, self.rehomed = Count(), Count(), Count()
+        self.changed = ChangedRooms(self.dropped)
         self.rooms = Rooms(self.store, self.worlds, self.clock)
         self.joins = Joins(
             store=self.store,
             worlds=self.worlds,
             cascades=self.cascades,
             placements=self.placements,
+            changed=self.changed,
             clock=self.clock,
             geo=self.geo,
             signer=self.signer,
@@ -143,10 +174,22 @@ class System:
             topologies=self.topologies,
             mesh=self.mesh,
             placements=self.placements,
-            presence=Presence(self.store, self.cascades, self.placements),
-            mover=Mover(self.store, self.worlds, self.cascades, self.placements, self.clock),
+            presence=Presence(self.store, self.cascades, self.placements, self.changed),
+            session_rtts=SessionRtts(self.store),
+            mover=Mover(
+                self.store, self.worlds, self.cascades, self.placements, self.changed, self.clock
+            ),
             snapshots=Snapshots(self.store, self.cascades, self.signer),
             notifier=self.wakes,
+            clock=self.clock,
+        )
+        self.rehoming = Rehoming(
+            store=self.store,
+            worlds=self.worlds,
+            cascades=self.cascades,
+            placements=self.placements,
+            changed=self.changed,
+            counters=RehomingCounters(self.looked_at, self.rehomed),
             clock=self.clock,
         )
         self.nodes: dict[str, FakeNode] = {}
@@ -182,7 +225,8 @@ class System:
         node.sequence += 1
         capacity = (await self.fleet.node(node.id)).node.capacity
         people = tuple(
-            ParticipantReport(room, who, epoch) for (room, who), epoch in node.here.items()
+            ParticipantReport(*key, epoch, rtt_ms=node.measured.get(key))
+            for key, epoch in node.here.items()
         )
         load = len(people) / capacity
         await self.fleet.report(
@@ -195,13 +239,19 @@ class System:
         await self.fleet.closed(node.session)
 
     async def run(self, seconds: float) -> None:
-        """Let time pass: nodes that live report twice a second, the fleet is swept four times a second."""
+        """Let time pass: nodes that live report twice a second, everything is swept four times a second."""
         for tick in range(1, round(seconds / SWEEP_S) + 1):
             self.clock.advance(SWEEP_S)
             for node in list(self.nodes.values()):
                 if node.alive and tick % round(REPORT_S / SWEEP_S) == 0:
                     await self.report(node)
-            await self.fleet.sweep()
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """What app.py calls four times a second."""
+        await self.fleet.sweep()
+        await self.cascades.sweep()
+        await self.rehoming.sweep()
 
     # --- people -----------------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ import pytest
 from controlplane.core.model import Node, NodeId, NodeState, ParticipantId, RegionId, TrackStatus
 from controlplane.core.session import NodeReport, ParticipantReport, PeerRtt
 from controlplane.errors import ConflictError, InvalidInputError, NotFoundError
+from controlplane.services.cascade import MOVE_GRACE_S
 from controlplane.services.fleet import FORGET_LOST_S, NodeSession
-from controlplane.services.presence import MOVE_GRACE_S
 from tests.services.system import ROOM, System, three_regions
 
 FRA, VIR, SIN = NodeId("fra-1"), NodeId("vir-1"), NodeId("sin-1")

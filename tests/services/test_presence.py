@@ -1,5 +1,6 @@
 from controlplane.core.model import NodeId, ParticipantId, Role, RoomId
-from controlplane.services.presence import LEASE_AFTER_REPORT_S, MOVE_GRACE_S
+from controlplane.services.cascade import MOVE_GRACE_S
+from controlplane.services.presence import LEASE_AFTER_REPORT_S
 from controlplane.store.memory import MemoryStore
 from tests.services.system import ROOM, System, a_join, three_regions
 
@@ -56,23 +57,24 @@ async def test_a_session_of_somebody_who_left_is_to_end() -> None:
 
 async def test_a_client_that_used_its_fallback_is_followed() -> None:
     system = await three_regions()
-    joined = await system.join("ana", "frankfurt")
-    await system.join("bob", "singapore")
+    joined = await system.join("ana", "virginia")
+    system.arrive(await system.join("bob", "singapore"))
     fallback = joined.fallbacks[0].id
-    assert fallback == "vir-1"
+    assert fallback == "fra-1"
     system.arrive(joined, at=fallback)
     await system.run(1)
     seat = await system.joins.look(ROOM, ANA)
-    assert (seat.assignment.node, seat.assignment.epoch) == ("vir-1", 2)
+    assert (seat.assignment.node, seat.assignment.epoch) == ("fra-1", 2)
     assert seat.assignment.live
     (moved,) = await system.events("participant.moved")
-    assert moved.data["reason"] == "the client went to its fallback vir-1 instead of fra-1"
+    assert moved.data["reason"] == "the client went to its fallback fra-1 instead of vir-1"
     snapshot = await system.fleet.snapshot(fallback)
     assert snapshot.end_sessions == ()
-    assert {one.from_node for one in snapshot.links} == {"vir-1", "sin-1"}
-    await system.run(60)
+    assert {one.from_node for one in snapshot.links} == {"fra-1", "sin-1"}
+    await system.run(90)
+    assert len(await system.events("participant.moved")) == 1, "not back to where it cannot go"
     assert (await system.joins.look(ROOM, ANA)).assignment.live
-    assert (await system.join("ana", "frankfurt")).node.id == "vir-1"
+    assert (await system.join("ana", "virginia")).node.id == "fra-1"
 
 
 async def test_a_session_on_a_node_that_is_no_fallback_is_to_end() -> None:

@@ -90,6 +90,15 @@ async def test_who_joins_again_and_again_has_one_vote() -> None:
     assert learned[FRA].rtt_ms == pytest.approx(20.0, abs=0.2)
 
 
+async def test_where_distances_are_pretended_nothing_measured_counts() -> None:
+    store = MemoryStore()
+    ana = await admitted(store, replace(proposal("ana"), network=NETWORK))
+    session_rtts = SessionRtts(store, declared_only=True)
+    report = ParticipantReport(*key("ana"), ana.epoch, rtt_ms=0.4)
+    assert await told(session_rtts, report) == {}
+    assert await store.learned(NETWORK, now=NOW) == {}
+
+
 async def test_a_node_that_is_gone_leaves_nothing_behind() -> None:
     store = MemoryStore()
     ana = await admitted(store, replace(proposal("ana"), network=NETWORK))

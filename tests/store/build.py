@@ -48,7 +48,7 @@ def proposal(
             NodeId(node),
             region,
             because,
-            (Candidate(NodeId(node), region, rtt, 1.0, {"delay": 1.0}),),
+            (Candidate(region, NodeId(node), rtt, 1.0, {"delay": 1.0}),),
             (),
             now,
         ),

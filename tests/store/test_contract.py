@@ -14,6 +14,7 @@ from controlplane.core.model import (
     ParticipantId,
     RegionId,
     RoomId,
+    RttEstimate,
     RttSource,
     TrackStatus,
 )
@@ -58,10 +59,10 @@ async def test_a_repeated_admission_never_shortens_the_lease_and_keeps_what_was_
 
 async def test_a_repeated_admission_brings_newer_round_trips(store: Store) -> None:
     first = await admitted(store, proposal())
-    newer = {region: replace(rtt, rtt_ms=9.0) for region, rtt in first.rtts.items()}
-    outcome = await admit(store, replace(proposal(), rtts=newer))
+    newer = {region: rtt._replace(rtt_ms=9.0) for region, rtt in first.rtts.items()}
+    outcome = await admit(store, replace(proposal(), rtts=newer, network="203.0.113.0/24"))
     assert isinstance(outcome, Admitted)
-    assert outcome.assignment.rtts == newer
+    assert outcome.assignment == replace(first, rtts=newer, network="203.0.113.0/24")
     assert await store.assignment(*ANA) == outcome.assignment
 
 
@@ -73,13 +74,14 @@ async def test_an_epoch_that_somebody_knows_is_passed(store: Store) -> None:
 
 
 async def test_totals(store: Store) -> None:
-    assert await store.totals() == Totals(0, 0)
+    assert await store.totals() == Totals(0, 0, 0)
     await admitted(store, proposal("ana"))
     await admitted(store, proposal("bob"))
     await admitted(store, proposal("cem", room="other"))
-    assert await store.totals() == Totals(rooms=2, assignments=3)
+    assert await store.totals() == Totals(rooms=2, assignments=3, networks=0)
     await end(store, "bob")
-    assert await store.totals() == Totals(2, 2)
+    await store.learn([RttSample("203.0.113.0/24", RegionId("r"), 20.0, "ana")], now=NOW)
+    assert await store.totals() == Totals(2, 2, 1)
 
 
 async def test_another_session_has_to_name_what_it_replaces(store: Store) -> None:
@@ -202,6 +204,24 @@ async def test_what_a_node_reports_is_written_back_for_the_live_epoch_only(store
     await end(store)
     await store.note_sessions(NodeId("fra-1"), {ANA: noted}, now=NOW)
     assert await store.assignment(*ANA) is None
+
+
+async def test_of_reported_round_trips_those_of_the_call_are_written_and_counted(
+    store: Store,
+) -> None:
+    first = await admitted(store, proposal())
+    here, there = first.region, RegionId("us-virginia")
+    in_call = RttEstimate(21.0, 2.0, RttSource.SESSION)
+    noted = replace(first, rtts={**first.rtts, here: in_call})
+    probes = {here: RttEstimate(7.0, 1.0, RttSource.PROBE), there: first.rtts[here]}
+    await admit(store, replace(proposal(), rtts=probes))
+    await store.note_sessions(first.node, {ANA: noted}, now=NOW)
+    found = await store.assignment(*ANA)
+    assert found is not None
+    assert found.rtts == {here: in_call, there: first.rtts[here]}
+    assert (await store.sums(ROOM))[first.node].publisher_us == 21_000
+    await store.note_sessions(first.node, {ANA: first}, now=NOW)
+    assert await store.assignment(*ANA) == found, "nothing is taken back"
 
 
 async def test_links_are_replaced_per_sender(store: Store) -> None:

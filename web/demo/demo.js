@@ -118,7 +118,7 @@ async function participantId(name, room) {
 /** The real round trips: they show why the demo has to pretend. */
 async function measure() {
   try {
-    const probes = await probe(await getProbePlan());
+    const probes = await probe(await getProbePlan(byId("room").value));
     const best = probes.map(({ rtt_ms }) => Math.min(...rtt_ms)).sort((a, b) => a - b);
     if (best.length) byId("measured").textContent = ` (this browser measures ${best.map(ms).join(", ")} to them)`;
   } catch {

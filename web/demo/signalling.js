@@ -9,7 +9,7 @@ const POLL_AWAY_MS = 5000;
 const SETTLE_MS = 120;
 
 export const getWorld = () => getJson("/signal/world");
-export const getProbePlan = () => postJson("/signal/probe-plan", {});
+export const getProbePlan = (room) => postJson("/signal/probe-plan", { room });
 export const getRoom = (room) => getJson(`/signal/room/${encodeURIComponent(room)}`);
 export const getDecision = (room, participant) =>
   getJson(`/signal/room/${encodeURIComponent(room)}/decision/${encodeURIComponent(participant)}`);
