@@ -64,7 +64,7 @@ class Ports:
 def build(
     settings: Settings, geo: GeoIp, clock: Clock, sessions: NodeSessions
 ) -> tuple[ApiContext, Sequence[Sweep]]:
-    """Return all services on a fresh store, plugged together, and the sweeps, in their order."""
+    """Return all services on a fresh store, plugged together, and the sweeps."""
     store = MemoryStore(first=int(clock.now() * 1000))
     parser = functools.lru_cache(maxsize=4)(parse_topology)
     topologies = Topologies(store, parser, clock)
@@ -149,10 +149,12 @@ async def serve(
         http, grpc = replace(settings.http, port=http_port), replace(settings.grpc, port=grpc_port)
         log.info("ready", http=str(http), grpc=str(grpc))
         async with asyncio.TaskGroup() as group:
-            sweeper = group.create_task(_sweep(sweeps))
+            # Each by itself: planning rooms must not make the fleet's silence look like sleep.
+            sweepers = [group.create_task(_forever(sweep)) for sweep in sweeps]
             started(Ports(http_port, grpc_port))
             await stop.wait()
-            sweeper.cancel()
+            for sweeper in sweepers:
+                sweeper.cancel()
         log.info("stopping")
 
 
@@ -175,11 +177,10 @@ async def _start_http(stack: AsyncExitStack, context: ApiContext, address: Addre
     return port
 
 
-async def _sweep(sweeps: Sequence[Sweep]) -> None:
+async def _forever(sweep: Sweep) -> None:
     while True:
         await asyncio.sleep(SWEEP_INTERVAL_S)
-        for sweep in sweeps:
-            await sweep()
+        await sweep()
 
 
 async def run(settings: Settings) -> None:

@@ -36,7 +36,7 @@ the best one's. Measured over 1,700 rooms: 1 takes 2.3 probes a join and leaves 
 EXTRA = 2
 """Probes that a join may take beyond `probe_regions` when so many regions could win; few can."""
 
-SURE_MS = 4.0
+SURE_MS = 5.0
 SURE_SHARE = 0.1
 """Spread below which a learned round trip needs no probe: what a probe would say is hardly better."""
 

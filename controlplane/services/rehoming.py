@@ -77,12 +77,8 @@ class Rehoming:
     async def sweep(self) -> None:
         """Look at the rooms whose time has come. Call about 4 times a second."""
         now = self._clock.now()
-        rooms = self._changed.take(ROOMS_PER_SWEEP, now=now)
-        if not rooms:
-            return
-        world = await self._worlds.load(now=now)
-        for id_ in rooms:
-            world = self._worlds.with_placements(world, now=now)
+        for id_ in self._changed.take(ROOMS_PER_SWEEP, now=now):
+            world = await self._worlds.load(now=now)
             await self._look_at(await self._store.room(id_), world, now)
             await asyncio.sleep(0)
 

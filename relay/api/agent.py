@@ -22,7 +22,7 @@ from relay.api.snapshot import Snapshot, SnapshotFile
 from relay.api.state import NodeState
 from relay.core.backoff import backoff_s
 from relay.engines.base import MediaEngine, ParticipantStatus
-from relay.transport.clock import monotonic
+from relay.transport.clock import cpu_seconds, monotonic
 from relay.transport.tls import TlsFiles
 from relay.trunk.manager import TrunkManager
 from relay.trunk.model import Endpoint, LinkStatus
@@ -179,8 +179,8 @@ class Agent:
                 due_at, told = now + self._report_interval_s, shape
                 sequence += 1
                 rtts = self._parts.rtts.rtts()
-                capacity = self._parts.state.capacity
-                report = wire.report_to_wire(sequence, capacity, participants, links, rtts)
+                load = self._parts.state.load(len(participants), cpu_seconds(), now)
+                report = wire.report_to_wire(sequence, load, participants, links, rtts)
                 await stream.write(node_pb2.SessionRequest(report=report))
             await asyncio.sleep(CHECK_S)
 

@@ -2,6 +2,7 @@
 
 from relay.api.keys import TokenKeys
 from relay.core.admission import Admission
+from relay.core.busy import BusyShare
 
 
 class NodeState:
@@ -19,6 +20,11 @@ class NodeState:
         """Every socket is bound."""
         self.stopping = False
         """The process is about to end."""
+        self._busy = BusyShare()
+
+    def load(self, participants: int, cpu_s: float, now: float) -> float:
+        """Return the share of the node in use: of its places or of its core, whichever is more (see core/busy.py)."""
+        return max(participants / self.capacity, self._busy.note(cpu_s, now))
 
     @property
     def not_ready(self) -> str | None:

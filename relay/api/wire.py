@@ -52,7 +52,7 @@ def snapshot_from_wire(message: node_pb2.Snapshot, node: str) -> Snapshot:
 
 def report_to_wire(
     sequence: int,
-    capacity: int,
+    load: float,
     participants: Iterable[ParticipantStatus],
     links: Iterable[LinkStatus],
     rtts: Iterable[PeerRtt],
@@ -61,7 +61,7 @@ def report_to_wire(
     present = [_participant(status) for status in participants]
     return node_pb2.Report(
         sequence=sequence,
-        load=len(present) / capacity,
+        load=load,
         participants=present,
         links=[
             node_pb2.LinkReport(

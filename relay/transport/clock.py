@@ -15,6 +15,11 @@ def wall() -> float:
     return time.time()  # noqa: TID251 - this is the clock
 
 
+def cpu_seconds() -> float:
+    """Return the processor time that this process has used."""
+    return time.process_time()
+
+
 _NTP_AT_ZERO = wall() - monotonic() + NTP_EPOCH
 
 
