@@ -1,5 +1,6 @@
 """`thalweg simulate`: what placement would have made of a trace, before a topology is rolled out."""
 
+import gc
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -38,6 +39,9 @@ from controlplane.simulation.summary import Scope
 
 MAX_REMARKS = 10
 """Kinds of oddities that are told; the rest come from the same cause."""
+
+GC_THRESHOLD = 100_000
+"""New objects between two looks for garbage cycles, instead of 700: a tenth of the time went there."""
 
 LINES_PER_UPDATE = 256
 """Lines of the trace between two movements of the progress bar."""
@@ -216,6 +220,9 @@ def _simulate(
     asked: _Asked, topologies: Mapping[Path, Topology], remarks: Remarks
 ) -> dict[Path, Outcome]:
     measured = _measured(asked, topologies.values(), remarks)
+    # What is alive stays alive in a replay: looking through it for cycles again and again finds none.
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
     found: dict[Path, Outcome] = {}
     console = stderr()
     with ExitStack() as stack:

@@ -101,6 +101,8 @@ class _Line:
     """One figure of two topologies; smaller is better in all of them."""
 
     name: str
+    """In JSON."""
+    title: str
     before: float
     after: float
     unit: str
@@ -124,7 +126,7 @@ def print_comparison(console: Console, names: Sequence[str], summaries: Sequence
     table = table_of("", "BEFORE", "AFTER", "CHANGE", right=("BEFORE", "AFTER", "CHANGE"))
     for line in _lines(summaries[0], summaries[1]):
         table.add_row(
-            line.name.replace("_", " "),
+            line.title,
             line.text(line.before),
             line.text(line.after),
             _change(line),
@@ -145,16 +147,25 @@ def _lines(before: Summary, after: Summary) -> list[_Line]:
     if before.placement is not None and after.placement is not None:
         a, b = before.placement, after.placement
         lines = [
-            _Line("mean_ms", a.mean_ms, b.mean_ms, " ms"),
-            _Line("p95_ms", a.p95_ms, b.p95_ms, " ms", 0),
-            _Line("over_150", a.over_150 * 100, b.over_150 * 100, " %", 2),
-            _Line("edge_mean_ms", a.edge_mean_ms, b.edge_mean_ms, " ms"),
-            _Line("edges_over_100", a.edges_over_100 * 100, b.edges_over_100 * 100, " %", 2),
-            _Line("sfus_per_room", a.sfus_per_room, b.sfus_per_room, "", 2),
+            _Line("mean_ms", "delay, mean", a.mean_ms, b.mean_ms, " ms"),
+            _Line("p95_ms", "delay, 95th of 100", a.p95_ms, b.p95_ms, " ms", 0),
+            _Line("over_150", "pairs over 150 ms", a.over_150 * 100, b.over_150 * 100, " %", 2),
+            _Line("edge_mean_ms", "edge, mean", a.edge_mean_ms, b.edge_mean_ms, " ms"),
+            _Line(
+                "edges_over_100",
+                "edges over 100 ms",
+                a.edges_over_100 * 100,
+                b.edges_over_100 * 100,
+                " %",
+                2,
+            ),
+            _Line("sfus_per_room", "SFUs a room", a.sfus_per_room, b.sfus_per_room, "", 2),
         ]
     return [
         *lines,
-        _Line("moves_per_room", before.moves_per_room, after.moves_per_room, "", 2),
-        _Line("probes_per_join", before.probes_per_join, after.probes_per_join, "", 2),
-        _Line("refused", before.counts.refused, after.counts.refused, "", 0),
+        _Line("moves_per_room", "moves a room", before.moves_per_room, after.moves_per_room, "", 2),
+        _Line(
+            "probes_per_join", "probes a join", before.probes_per_join, after.probes_per_join, "", 2
+        ),
+        _Line("refused", "joins refused", before.counts.refused, after.counts.refused, "", 0),
     ]

@@ -17,6 +17,7 @@ from controlplane.cli.topology_apply import ConfirmMoves, apply, plan
 from controlplane.cli.topology_files import parse_served, read_topology
 from controlplane.cli.topology_report import change_lines, changes_as_data, summary_line
 from controlplane.cli.topology_status import status
+from controlplane.core.model import Topology
 from controlplane.core.topology_diff import diff as topology_diff
 
 app = typer.Typer(
@@ -64,9 +65,13 @@ def validate(files: Annotated[list[Path], typer.Argument(help="Topology YAML fil
             console.print(f"[red]{escape(str(file))}: {problems}[/]")
             good = False
         else:
-            regions, links = len(topology.regions), len(topology.links)
-            print(f"{file}: good ({regions} regions, {links} links)")
+            print(f"{file}: good ({', '.join(_sizes(topology))})")
     raise typer.Exit(0 if good else 1)
+
+
+def _sizes(topology: Topology) -> list[str]:
+    counts = {"region": len(topology.regions), "link": len(topology.links)}
+    return [f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items()]
 
 
 @app.command()

@@ -15,6 +15,7 @@ When nothing is known of the place, regions far from one another are asked at on
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from controlplane.core.geo import fibre_rtt_ms, great_circle_km
 from controlplane.core.mesh import between
@@ -47,8 +48,7 @@ SLOW_FIBRE = 2.0
 the place is probably wrong (4 to 6 % of them are)."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedProbe:
+class PlannedProbe(NamedTuple):
     """One region to measure, and the node that answers for it."""
 
     region: RegionId

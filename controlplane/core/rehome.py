@@ -26,6 +26,7 @@ from controlplane.core.model import (
     NodeId,
     ParticipantId,
     RegionId,
+    Requirements,
     Role,
     Room,
     World,
@@ -62,6 +63,11 @@ NEAREST = 3
 
 BEGINNINGS = 1
 """Single regions from which the plan is begun, beside the seats as they are and everybody at the nearest."""
+
+
+ANYWHERE = Requirements()
+
+_UNKNOWN = unknown_rtt()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +189,23 @@ class _Table:
         ]
         size = len(self.regions)
         self.between = [[SFU_MS] * size for _ in range(size)]
-        for a, one in enumerate(self.regions):
+        for a, region in enumerate(self.regions):
             for b in range(a):
-                link = between(world.region_rtt, self.regions[b], one) / 2 + 2 * SFU_MS
+                link = between(world.region_rtt, self.regions[b], region) / 2 + 2 * SFU_MS
                 self.between[a][b] = self.between[b][a] = link
-        self.allowed = [
-            _allowed(one, self.regions, hosts, world)
-            if not _was_moved(one, now)
-            else [index[one.region]]
-            for one in people
+        anybody = [
+            at
+            for at, region in enumerate(self.regions)
+            if region in hosts and region in world.topology.regions
         ]
+        self.allowed = []
+        for one, seat in zip(people, self.seats, strict=True):
+            if _was_moved(one, now):
+                self.allowed.append([seat])
+            elif one.require == ANYWHERE and seat in anybody:
+                self.allowed.append(anybody)
+            else:
+                self.allowed.append(_allowed(one, self.regions, hosts, world))
         self.cost_now = _Plan(self, self.seats).cost
 
     @property
@@ -220,13 +233,13 @@ def _promising(people: Sequence[Assignment], hosts: _Hosts, world: World) -> lis
     """Return the regions in use, the nearest few of each person and the best few for all of them together."""
     found = {one.region for one in people}
     open_ = [region for region in sorted(world.topology.regions) if region in hosts]
-    total = dict.fromkeys(open_, 0.0)
+    everywhere = range(len(open_))
+    total = [0.0] * len(open_)
     for one in people:
-        rtts = {region: (one.rtts.get(region) or unknown_rtt()).rtt_ms for region in open_}
-        found.update(sorted(open_, key=rtts.__getitem__)[:NEAREST])
-        for region, rtt in rtts.items():
-            total[region] += rtt
-    found.update(sorted(open_, key=total.__getitem__)[:NEAREST])
+        rtts = [(one.rtts.get(region) or _UNKNOWN).rtt_ms for region in open_]
+        found.update(open_[at] for at in sorted(everywhere, key=rtts.__getitem__)[:NEAREST])
+        total = [a + b for a, b in zip(total, rtts, strict=True)]
+    found.update(open_[at] for at in sorted(everywhere, key=total.__getitem__)[:NEAREST])
     return sorted(found)
 
 
@@ -244,6 +257,7 @@ def _access(one: Assignment, regions: Sequence[RegionId]) -> list[float]:
 def _allowed(
     one: Assignment, regions: Sequence[RegionId], hosts: _Hosts, world: World
 ) -> list[int]:
+    """Return the regions, by index, where a person may sit: the present one, and those that no rule refuses."""
     join = Join(one.room, one.participant, one.session, role=one.role, require=one.require)
     return [
         at

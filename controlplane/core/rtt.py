@@ -111,20 +111,14 @@ def estimate(
         for region in sorted({*measured, *learned})
         if region in topology.regions
     }
-    rtts = {
-        region: fuse(
-            [
-                one
-                for one in (
-                    known.get(region),
-                    _via_mesh(region, known, region_rtt),
-                    _from_place(region, place, topology, region_rtt),
-                )
-                if one is not None
-            ]
+    rtts = {}
+    for region in sorted(topology.regions):
+        evidence = (
+            known.get(region),
+            _via_mesh(region, known, region_rtt) if known else None,
+            _from_place(region, place, topology, region_rtt),
         )
-        for region in sorted(topology.regions)
-    }
+        rtts[region] = fuse(list(filter(None, evidence)))
     return Estimates(rtts, place.location, place.source, tuple(notes[:MAX_NOTES]), measured)
 
 

@@ -35,7 +35,7 @@ _HOW: Mapping[RttSource, str] = {
 }
 
 _TERMS: Mapping[str, str] = {
-    "delay": "the way to the others",
+    "delay": "delay",
     "edge": "repairing loss",
     "load": "fuller nodes",
 }
@@ -159,7 +159,9 @@ def _company(subject: Subject) -> str:
     named = [f"{count} in {subject.title(region)}" for region, count in ordered[:MAX_NAMED]]
     rest = total - sum(count for _, count in ordered[:MAX_NAMED])
     more = f", {rest} elsewhere" if rest else ""
-    return f"With {_count(total, 'other')} in the room: {', '.join(named)}{more}."
+    # A decision was made for those who were there then; what is told of the others is true now.
+    begin = "Now with" if subject.participant else "With"
+    return f"{begin} {_count(total, 'other')} in the room: {', '.join(named)}{more}."
 
 
 def _count(number: int, noun: str) -> str:

@@ -43,8 +43,8 @@ class Drain:
 
     @property
     def why(self) -> str:
-        """The node's `why` while it drains."""
-        return f"draining: {self.reason}" if self.reason else "draining"
+        """The node's `why` while it drains; its state says that it does."""
+        return self.reason or "an operator empties it"
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ def way_out(
     `region` is None when the topology does not declare the node's region any more.
     """
     if drain is not None and (now >= drain.deadline_at or drain.pace is not None):
-        move = Move(f"node {node.id} drained: {drain.reason}", frozenset({node.id}))
+        move = Move(f"node {node.id} drained: {drain.why}", frozenset({node.id}))
         return WayOut(people, move, None if now >= drain.deadline_at else drain.pace)
     misplaced = _misplaced(people, region)
     if not misplaced:

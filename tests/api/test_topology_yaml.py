@@ -173,7 +173,8 @@ def test_a_problem_shows_its_line_and_what_to_do() -> None:
         'regions/x.yaml:4:10: TOPO004 unknown key "probe_region"',
         "    4 | policy: {probe_region: 3}",
         "      |          ^",
-        '      = did you mean "probe_regions"? known keys here: edge_weight, probe_regions, rehome_gain_ms, rehomes_per_fleet, rehomes_per_room',
+        '      = did you mean "probe_regions"? known keys here: edge_weight, probe_regions, '
+        "rehome_gain_ms, rehomes_per_fleet, rehomes_per_room",
     ]
 
 

@@ -81,10 +81,10 @@ async def test_nodes_are_listed_shown_drained_and_undrained(api: Api) -> None:
         assert "eu-frankfurt-1 is draining and takes nobody new." in drained.out
         assert "everybody left is moved in 1h30m; until then 0.1 people a second" in drained.out
         shown = (await thalweg(api, "node", "show", "eu-frankfurt-1", "-o", "json")).json
-        assert (shown["state"], shown["why"]) == ("draining", "draining: new [kernel]")
+        assert (shown["state"], shown["why"]) == ("draining", "new [kernel]")
         assert shown["drain"]["pace"] == 0.1
         told = await thalweg(api, "node", "show", "eu-frankfurt-1")
-        assert "draining (draining: new [kernel])" in told.out
+        assert "draining (new [kernel])" in told.out
 
         undone = await thalweg(api, "node", "undrain", "eu-frankfurt-1")
         assert undone.out == "eu-frankfurt-1 is serving.\n"
@@ -119,7 +119,7 @@ async def test_a_decision_is_told_and_tabled(api: Api) -> None:
         assert told.code == 0, told.err
         sentences, table = told.out.split("\n\n")
         assert sentences.splitlines()[0] == "ana sits on eu-frankfurt-1 in Frankfurt."
-        assert sentences.splitlines()[-1] == "With 1 other in the room: 1 in Frankfurt."
+        assert sentences.splitlines()[-1] == "Now with 1 other in the room: 1 in Frankfurt."
         assert table.splitlines()[1].split()[:4] == ["→", "eu-frankfurt", "eu-frankfurt-1", "5.0"]
         as_json = (await thalweg(api, "explain", "standup", "ana", "-o", "json")).json
         assert (as_json["participant"], as_json["node"]) == ("ana", "eu-frankfurt-1")

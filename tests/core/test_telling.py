@@ -49,7 +49,7 @@ def test_a_rival_is_named_once_and_so_are_the_others() -> None:
     assert sum("Virginia" in one and "than" in one for one in sentences) == 1
     assert not any(one.startswith("The runner-up") for one in sentences)
     assert "eu-frankfurt-1 already carries the room." in sentences
-    assert sentences[-1] == "With 2 others in the room: 1 in Frankfurt, 1 in Virginia."
+    assert sentences[-1] == "Now with 2 others in the room: 1 in Frankfurt, 1 in Virginia."
 
 
 def test_a_guess_is_called_one_and_says_from_where() -> None:

@@ -67,7 +67,7 @@ async def test_a_drain_with_a_pace_moves_people_one_after_the_other_before_its_d
     await system.run(10)
     assert await left(system) == 0
     (done,) = await system.events("node.drained")
-    assert done.data["why"] == "draining: new kernel"
+    assert done.data["why"] == "new kernel"
     reasons = {one.data["reason"] for one in await system.events("participant.moved")}
     assert reasons == {"node fra-1 drained: new kernel"}
     view = await system.fleet.node(FRA)

@@ -240,7 +240,7 @@ async def test_a_draining_node_keeps_its_people_until_the_deadline() -> None:
     system = await three_regions()
     system.arrive(await system.join("ana", "frankfurt"))
     view = await system.fleet.drain(FRA, deadline_s=10, reason="new kernel")
-    assert (view.node.state, view.node.why) == (NodeState.DRAINING, "draining: new kernel")
+    assert (view.node.state, view.node.why) == (NodeState.DRAINING, "new kernel")
     assert (await system.fleet.snapshot(FRA)).draining
     assert (await system.join("bob", "frankfurt")).node.id == "vir-1"
     await system.run(9.5)

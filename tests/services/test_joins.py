@@ -183,7 +183,7 @@ async def test_residency_that_cannot_be_met_is_451_with_what_would_do() -> None:
         await system.joins.join(a_join("ana", "frankfurt", residency=["eu"]))
     assert caught.value.code == "residency-unsatisfied"
     assert caught.value.extra == {"allowed_regions": ["eu-frankfurt"]}
-    assert "fra-1: draining: draining: kernel" in caught.value.detail
+    assert "fra-1: draining: kernel" in caught.value.detail
     assert (await system.store.room(ROOM)).assignments == {}
 
 
