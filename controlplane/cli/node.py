@@ -197,8 +197,8 @@ def _print_drain(console: Console, node: dict[str, Any]) -> None:
     name = escape(node["id"])
     people = node["participants"]
     connected = "1 person is" if people == 1 else f"{people or 'no'} people are"
-    console.print(f"{name} is {_state(node['state'])} and takes nobody new; {connected} connected."
-                  f" Drain: {_drain_text(node['drain'])}.")  # fmt: skip
+    console.print(f"{name} is {_state(node['state'])} and takes nobody new. {connected.capitalize()} connected;"
+                  f" {_drain_text(node['drain'])}.")  # fmt: skip
     console.print(f"[dim]Watch: thalweg node show {name}. Undo: thalweg node undrain {name}.[/]")
 
 

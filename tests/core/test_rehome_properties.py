@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.core.model import Join, Role, Room, World
-from controlplane.core.rehome import AGAIN_AFTER_S, Rehome, _Plan, improve
+from controlplane.core.rehome import AGAIN_AFTER_S, Rehome, improve
 from controlplane.core.rules import Case, node_refusal, region_refusal
+from controlplane.core.seating import Seating
 from tests.core.build import NOW, node, room, seat, shuffled, turned
 from tests.core.rooms import NO_LIMITS, SETTLED, after, cost, exactly, put, rooms
 from tests.core.truth import Internet, internet
@@ -179,8 +180,8 @@ class Numbers:
         )
         return sum(links) + sum(row[seat] for row, seat in zip(self.access, seats, strict=True))
 
-    def plan(self, seats: Sequence[int]) -> _Plan:
-        return _Plan(cast(Any, self), seats)
+    def plan(self, seats: Sequence[int]) -> Seating:
+        return Seating(cast(Any, self), seats)
 
 
 @st.composite
