@@ -194,9 +194,7 @@ async def run(settings: Settings) -> None:
 
 def warn_of_shortcuts(settings: Settings) -> None:
     """Say loudly what a production set-up would have."""
-    log.warning(
-        "STATE IS IN MEMORY: it ends with this process and no second replica sees it; production uses Redis"
-    )
+    log.warning("STATE IS IN MEMORY: it ends with this process, and no second one shares it")
     if settings.turn_secret is None:
         log.warning(
             "NO TURN SECRET: clients behind strict firewalls will fail; production gives --turn-secret-file"

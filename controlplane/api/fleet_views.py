@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from controlplane.api.views import Track, View
+from controlplane.api.views import Track, View, rounded
 from controlplane.core.model import Assignment
 from controlplane.core.sums import access_rtt
 from controlplane.services.fleet import NodeView
@@ -37,7 +37,7 @@ class Occupant(View):
             region=lease.region,
             epoch=lease.epoch,
             live=lease.live,
-            rtt_ms=rtt.rtt_ms,
+            rtt_ms=rounded(rtt.rtt_ms),
             rtt_source=rtt.source,
             assigned_at=lease.assigned_at,
             tracks=[Track.of(track) for track in lease.tracks],

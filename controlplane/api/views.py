@@ -18,6 +18,11 @@ from controlplane.services.answers import (
 )
 
 
+def rounded(ms: float) -> float:
+    """Return milliseconds as they are told: to the microsecond, which nobody measures."""
+    return round(ms, 3)
+
+
 class View(BaseModel):
     """Base of answers."""
 
@@ -107,7 +112,7 @@ class RunnerUp(View):
         if found is None:
             return None
         other, gap = found
-        return cls(node=other.node, region=other.region, score_gap_ms=round(gap, 3))
+        return cls(node=other.node, region=other.region, score_gap_ms=rounded(gap))
 
 
 class ShortDecision(View):
@@ -124,7 +129,7 @@ class ShortDecision(View):
         decision, rtt = assignment.decision, access_rtt(assignment)
         return cls(
             because=list(decision.because),
-            rtt_ms=rtt.rtt_ms,
+            rtt_ms=rounded(rtt.rtt_ms),
             rtt_source=rtt.source,
             runner_up=RunnerUp.of(decision),
         )
@@ -226,12 +231,12 @@ class CandidateView(View):
         return cls(
             node=candidate.node,
             region=candidate.region,
-            rtt_ms=candidate.rtt.rtt_ms,
-            spread_ms=candidate.rtt.spread_ms,
+            rtt_ms=rounded(candidate.rtt.rtt_ms),
+            spread_ms=rounded(candidate.rtt.spread_ms),
             rtt_source=candidate.rtt.source,
             rtt_age_s=candidate.rtt.age_s,
-            score=candidate.score,
-            terms=candidate.terms,
+            score=None if candidate.score is None else rounded(candidate.score),
+            terms={term: rounded(value) for term, value in candidate.terms.items()},
             refusal=candidate.refusal,
             refused={str(node): why for node, why in candidate.refused.items()},
         )
@@ -275,7 +280,7 @@ class ProbePlanAnswer(View):
         return cls(
             regions=[ProbeRegion.of(target) for target in plan.regions],
             more=[ProbeRegion.of(target) for target in plan.more],
-            more_above_ms=plan.more_above_ms,
+            more_above_ms=None if plan.more_above_ms is None else rounded(plan.more_above_ms),
             location=Place.of(plan.location),
             location_source=plan.location_source,
         )

@@ -184,12 +184,10 @@ def _drain_text(drain: dict[str, Any]) -> str:
     left = drain["deadline_in_s"]
     when = f"everybody left is moved in {seconds_text(left)}" if left else "everybody is moved now"
     pace = drain["pace"]
-    return f"{when}; until then {_pace(pace)}"
+    return f"{when}, nobody before" if pace is None else f"{when}; until then {_pace(pace)}"
 
 
-def _pace(pace: float | None) -> str:
-    if pace is None:
-        return "nobody"
+def _pace(pace: float) -> str:
     return "1 person a second" if pace == 1 else f"{pace:g} people a second"
 
 

@@ -284,7 +284,8 @@ def _bars(axes: Axes, found: Mapping[str, Outcome]) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, 1.45 * max((max(delay, edge) for _, _, delay, edge, _ in rows), default=1.0))
     axes.set_xticks([])
-    others = f"; other ways: with {names[-1]}" if len(names) > 1 and compared is not None else ""
-    _tidy(axes, f"Mean delay, and round trip to one's edge{others}")
+    if len(names) > 1 and compared is not None:
+        axes.set_xlabel(f"the other ways are with {names[-1]}", color=SOFT, fontsize=9, loc="left")
+    _tidy(axes, "Mean delay, and round trip to one's edge")
     axes.tick_params(axis="y", labelsize=9.5, labelcolor=INK, length=0)
     axes.spines["bottom"].set_visible(False)

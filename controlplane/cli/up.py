@@ -209,6 +209,10 @@ def _print_welcome(
     console.print(f"  export THALWEG_URL={plan.http_url} THALWEG_API_KEY={plan.api_key}")
     console.print(f"  {_own_command()} demo\n")
     console.print(
+        "Why that join went where it did; ask within a minute, its seat waits no longer for media:\n"
+    )
+    console.print(f"  {_own_command()} explain standup ana\n")
+    console.print(
         "An edge that dies in mid-call: kill -9 one of the nodes' pids, and watch the demo page.\n"
     )
     for missing, production in _lacking(plan):

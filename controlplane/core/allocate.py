@@ -22,6 +22,7 @@ from enum import StrEnum
 from controlplane.core.explain import Ranking, explain, explain_refusal
 from controlplane.core.load import ROOM_HEADROOM, load_ms
 from controlplane.core.model import (
+    Assignment,
     Candidate,
     Decision,
     Join,
@@ -32,7 +33,7 @@ from controlplane.core.model import (
     RttEstimate,
     World,
 )
-from controlplane.core.openings import Opening, drawn, emptiest, openings
+from controlplane.core.openings import NONE, Opening, drawn, emptiest, openings
 from controlplane.core.peers import Peers
 from controlplane.core.rtt import Estimates, unknown_rtt
 from controlplane.core.rules import (
@@ -94,6 +95,37 @@ def allocate(
         location_source=estimates.location_source,
         others=sum(view.peers.people.values()),
     )
+
+
+def allocate_again(
+    one: Assignment,
+    others: Sums,
+    world: World,
+    *,
+    avoid: frozenset[NodeId] = NONE,
+    now: float,
+) -> Decision | Refused:
+    """Choose another place for somebody who has one, by what is known of them; `others` is the room without them.
+
+    Nodes that the client could not reach are taken only when no other will do: a try is better than none.
+    """
+    estimates = Estimates(one.rtts, one.decision.location, one.decision.location_source)
+
+    def without_these(nodes: frozenset[NodeId]) -> Decision | Refused:
+        join = Join(
+            room=one.room,
+            participant=one.participant,
+            session=one.session,
+            role=one.role,
+            require=one.require,
+            exclude_nodes=nodes,
+        )
+        return allocate(join, others, world, estimates, now=now)
+
+    decision = without_these(avoid | one.unreachable)
+    if isinstance(decision, Refused) and not one.unreachable <= avoid:
+        return without_these(avoid)
+    return decision
 
 
 class _View:

@@ -7,9 +7,10 @@ cascade's matter.
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 from controlplane.core.geo import great_circle_km, mesh_rtt_ms
-from controlplane.core.model import RegionId, Topology
+from controlplane.core.model import Location, RegionId, Topology
 
 INTRA_REGION_RTT_MS = 1.0
 """Between two nodes of one region: availability zones of one cloud region lie 0.3 to 2 ms apart."""
@@ -36,21 +37,20 @@ def region_matrix(
     Per pair: the smaller of the two directions' measurements, else what the topology declares, else the
     distance model. With `declared_only` measurements are ignored (a demo on loopback, where all are near zero).
     """
-    declared = {
-        frozenset(seed.between): seed.rtt_ms for seed in topology.links if seed.rtt_ms is not None
-    }
+    known = {_ordered(*one.between): one.rtt_ms for one in topology.links if one.rtt_ms is not None}
+    if not declared_only:
+        direct: dict[Pair, float] = {}
+        for pair, rtt in measured.items():
+            if usable_rtt(rtt):
+                both = _ordered(*pair)
+                direct[both] = min(rtt, direct.get(both, rtt))
+        known |= direct
     ids = sorted(topology.regions)
     matrix: dict[Pair, float] = {}
-    for a in ids:
-        for b in ids:
-            if a > b:
-                continue
-            found = [] if declared_only else [measured.get((a, b)), measured.get((b, a))]
-            direct = [rtt for rtt in found if rtt is not None and usable_rtt(rtt)]
-            rtt = min(direct) if direct else declared.get(frozenset((a, b)))
-            if rtt is None:
-                rtt = _guess(topology, a, b)
-            matrix[a, b] = matrix[b, a] = rtt
+    for at, b in enumerate(ids):
+        for a in ids[: at + 1]:
+            found = known.get((a, b))
+            matrix[a, b] = matrix[b, a] = _guess(topology, a, b) if found is None else found
     return matrix
 
 
@@ -66,4 +66,15 @@ def _guess(topology: Topology, a: RegionId, b: RegionId) -> float:
     if a == b:
         return INTRA_REGION_RTT_MS
     here, there = topology.regions[a].location, topology.regions[b].location
-    return max(INTRA_REGION_RTT_MS, mesh_rtt_ms(great_circle_km(here, there)))
+    return _by_distance(here.lat, here.lon, there.lat, there.lon)
+
+
+@lru_cache(maxsize=32_768)
+def _by_distance(lat: float, lon: float, other_lat: float, other_lon: float) -> float:
+    """Return the distance model's figure. Kept: the matrix is made anew every second, of up to 20,000 pairs."""
+    km = great_circle_km(Location(lat, lon), Location(other_lat, other_lon))
+    return max(INTRA_REGION_RTT_MS, mesh_rtt_ms(km))
+
+
+def _ordered(a: RegionId, b: RegionId) -> Pair:
+    return (a, b) if a <= b else (b, a)

@@ -197,7 +197,8 @@ class _Table:
         ]
         self.allowed = []
         for one, seat in zip(people, self.seats, strict=True):
-            if _was_moved(one, now):
+            if _was_moved(one, now) or one.region not in one.rtts:
+                # Nothing is known of whom a control plane that was restarted found on a node; its call soon tells.
                 self.allowed.append([seat])
             elif one.require == ANYWHERE and seat in anybody:
                 self.allowed.append(anybody)

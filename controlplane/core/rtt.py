@@ -19,7 +19,7 @@ contradict the place, because then it is the address database that is wrong (4 t
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
 from statistics import median
@@ -32,7 +32,14 @@ from controlplane.core.geo import (
     great_circle_km,
 )
 from controlplane.core.mesh import Pair, between, usable_rtt
-from controlplane.core.model import Location, RegionId, RttEstimate, RttSource, Topology
+from controlplane.core.model import (
+    Assignment,
+    Location,
+    RegionId,
+    RttEstimate,
+    RttSource,
+    Topology,
+)
 from controlplane.core.place import Place
 
 UNKNOWN_RTT_MS = 150.0
@@ -73,6 +80,9 @@ Rtts = Mapping[RegionId, RttEstimate]
 Probes = Mapping[RegionId, Sequence[float]]
 
 NOTHING: Rtts = MappingProxyType({})
+
+MEASURED = frozenset({RttSource.SESSION, RttSource.PROBE, RttSource.LEARNED})
+"""Sources of figures that somebody measured; the others follow from those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,25 @@ def estimate(
         )
         rtts[region] = fuse(list(filter(None, evidence)))
     return Estimates(rtts, place.location, place.source, tuple(notes[:MAX_NOTES]), measured)
+
+
+def completed(one: Assignment, topology: Topology, region_rtt: Mapping[Pair, float]) -> Assignment:
+    """Return an assignment that knows a round trip to every region, also to those that were declared after it was made.
+
+    What it does not know follows from what was measured and from the place, as at a join; from nothing, nothing does.
+    """
+    kept = {region: rtt for region, rtt in one.rtts.items() if rtt.source is not RttSource.UNKNOWN}
+    if topology.regions.keys() <= kept.keys():
+        return one
+    place = Place(one.decision.location, one.decision.location_source)
+    known = {
+        region: (rtt.rtt_ms,)
+        for region, rtt in kept.items()
+        if rtt.source in MEASURED and region in topology.regions
+    }
+    if not known and place.location is None:
+        return one
+    return replace(one, rtts={**estimate(known, place, topology, region_rtt).rtts, **kept})
 
 
 def fuse(evidence: Sequence[RttEstimate]) -> RttEstimate:

@@ -17,12 +17,11 @@ from controlplane.core.model import (
     RttSource,
     Topology,
 )
+from controlplane.core.rtt import MEASURED
 from controlplane.core.sums import Sums
 
 MAX_NAMED = 3
 """Refused regions, and regions of others, that are named; a table beside the sentences has all of them."""
-
-_MEASURED = frozenset({RttSource.SESSION, RttSource.PROBE, RttSource.LEARNED})
 
 _HOW: Mapping[RttSource, str] = {
     RttSource.SESSION: "a measurement of the running call",
@@ -110,7 +109,7 @@ def _how_sure(decision: Decision) -> str:
     sure = f"Its round trip there, {_ms(rtt.rtt_ms)} ± {max(1.0, rtt.spread_ms):.0f}, is {_HOW[rtt.source]}{age}"
     if rtt.source is RttSource.GEO:
         sure += f" ({place_text(decision.location)})"
-    measured = sum(one.rtt.source in _MEASURED for one in decision.candidates)
+    measured = sum(one.rtt.source in MEASURED for one in decision.candidates)
     guessed = len(decision.candidates) - measured
     if measured and guessed:
         sure += f"; {_count(measured, 'region')} measured, {guessed} estimated"

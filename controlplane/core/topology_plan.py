@@ -20,18 +20,11 @@ from controlplane.core.model import (
     RegionId,
     Room,
     RoomId,
-    RttEstimate,
-    RttSource,
     Topology,
     World,
 )
-from controlplane.core.place import Place
 from controlplane.core.rehome import improve
-from controlplane.core.rtt import estimate
 from controlplane.core.what_if import PaperRoom, WhatIf, virtual_nodes
-
-_KNOWN = frozenset({RttSource.SESSION, RttSource.PROBE, RttSource.LEARNED})
-"""Round trips that somebody measured; the others are worked out anew for a new topology."""
 
 MAX_STEPS = 10
 """Improvement steps of one room, each of which moves at most `rehomes_per_room`: rooms with more people are not
@@ -110,7 +103,6 @@ def plan_change(
     delays: list[tuple[float | None, float | None]] = []
     for room in rooms:
         paper = what_if.room(room)
-        paper.know(_rtts_after(room, after, changed.region_rtt))
         forced = _forced(paper, before, what_if)
         breaks += [move for move, is_break in forced if is_break]
         moves += [move for move, _ in forced]
@@ -154,23 +146,6 @@ def _matrix_after(before: World, after: Topology) -> Mapping[Pair, float]:
     seeded = region_matrix(before.topology, {})
     measured = {pair: rtt for pair, rtt in before.region_rtt.items() if rtt != seeded.get(pair)}
     return {**before.region_rtt, **region_matrix(after, measured)}
-
-
-def _rtts_after(
-    room: Room, after: Topology, region_rtt: Mapping[Pair, float]
-) -> Mapping[ParticipantId, Mapping[RegionId, RttEstimate]]:
-    """Return everybody's round trips with those to new regions worked out from what is known."""
-    found: dict[ParticipantId, Mapping[RegionId, RttEstimate]] = {}
-    for who, one in room.assignments.items():
-        if not after.regions.keys() <= one.rtts.keys():
-            known = {
-                id_: (rtt.rtt_ms,) for id_, rtt in one.rtts.items()
-                if rtt.source in _KNOWN and id_ in after.regions
-            }  # fmt: skip
-            place = Place(one.decision.location, one.decision.location_source)
-            guessed = estimate(known, place, after, region_rtt).rtts
-            found[who] = {**guessed, **one.rtts}
-    return found
 
 
 def _forced(paper: PaperRoom, before: World, what_if: WhatIf) -> list[tuple[PlannedMove, bool]]:

@@ -4,24 +4,22 @@ The decisions are those that would really be made, by the same code. Whoever was
 report had shown it: a plan spans minutes, not the second in which many connect at once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from controlplane.core.allocate import Refused, allocate
+from controlplane.core.allocate import Refused, allocate_again
 from controlplane.core.model import (
     Assignment,
     Decision,
-    Join,
     Node,
     NodeId,
     NodeState,
     ParticipantId,
     RegionId,
     Room,
-    RttEstimate,
     World,
 )
-from controlplane.core.rtt import Estimates
+from controlplane.core.rtt import completed
 from controlplane.core.sums import Sums, adding, sum_up, without
 
 
@@ -63,7 +61,11 @@ class PaperRoom:
     def __init__(self, what_if: WhatIf, room: Room) -> None:
         self._what_if = what_if
         self.id = room.id
-        self.people: dict[ParticipantId, Assignment] = dict(room.assignments)
+        world = what_if.world
+        self.people: dict[ParticipantId, Assignment] = {
+            who: completed(one, world.topology, world.region_rtt)
+            for who, one in room.assignments.items()
+        }
         self._sums: Sums = sum_up(self.people.values())
 
     def as_room(self) -> Room:
@@ -74,18 +76,9 @@ class PaperRoom:
         self, who: ParticipantId, avoid: frozenset[NodeId] = frozenset()
     ) -> Seating | Refused:
         """Seat somebody anew, as services/moving.py would; whom nobody takes stays where it is."""
-        one = self.people[who]
-        join = Join(
-            room=one.room,
-            participant=one.participant,
-            session=one.session,
-            role=one.role,
-            require=one.require,
-            exclude_nodes=avoid,
-        )
-        estimates = Estimates(one.rtts, one.decision.location, one.decision.location_source)
+        one, what_if = self.people[who], self._what_if
         others = without(self._sums, one)
-        decision = allocate(join, others, self._what_if.world, estimates, now=self._what_if.now)
+        decision = allocate_again(one, others, what_if.world, avoid=avoid, now=what_if.now)
         if isinstance(decision, Refused):
             return decision
         return Seating(self.seat(who, decision.node, decision.region), decision)
@@ -98,13 +91,6 @@ class PaperRoom:
         self._sums = adding(without(self._sums, one), moved)
         self.people[who] = moved
         return moved
-
-    def know(self, rtts: Mapping[ParticipantId, Mapping[RegionId, RttEstimate]]) -> None:
-        """Replace what is known of people's round trips."""
-        self.people = {
-            who: replace(one, rtts=rtts.get(who, one.rtts)) for who, one in self.people.items()
-        }
-        self._sums = sum_up(self.people.values())
 
 
 def virtual_nodes(region: RegionId, count: int, capacity: int, *, now: float) -> Iterable[Node]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from controlplane.core.allocate import Refused, allocate
-from controlplane.core.model import Assignment, Join, NodeId, World
-from controlplane.core.rtt import Estimates
+from controlplane.core.allocate import Refused, allocate_again
+from controlplane.core.model import Assignment, NodeId, World
+from controlplane.core.rtt import completed
 from controlplane.core.sums import without
 from controlplane.services.cascade import Cascades
 from controlplane.services.changed_rooms import ChangedRooms
@@ -57,13 +57,13 @@ class Mover:
         if not people:
             return 0
         now = self._clock.now()
-        world = await self._worlds.load(now=now)
         moved = 0
         for one in sorted(people, key=lambda one: (one.room, one.participant)):
             current = await self._store.assignment(one.room, one.participant)
             if current is None or current.epoch != one.epoch:
                 continue  # somebody was faster
-            world = self._worlds.with_placements(world, now=now)
+            # Anew for each: others go in between, and a node may be lost or the topology replaced.
+            world = await self._worlds.load(now=now)
             moved += await self._move(current, move, world, now)
             # Joins and reports go in between.
             await asyncio.sleep(0)
@@ -84,17 +84,9 @@ class Mover:
 
     async def _move(self, one: Assignment, move: Move, world: World, now: float) -> bool:
         """Return whether the participant sits elsewhere now; False for one whom nobody can take, or who was faster."""
-        join = Join(
-            room=one.room,
-            participant=one.participant,
-            session=one.session,
-            role=one.role,
-            require=one.require,
-            exclude_nodes=move.avoid,
-        )
-        estimates = Estimates(one.rtts, one.decision.location, one.decision.location_source)
         others = without(await self._store.sums(one.room), one)
-        decision = allocate(join, others, world, estimates, now=now)
+        one = completed(one, world.topology, world.region_rtt)
+        decision = allocate_again(one, others, world, avoid=move.avoid, now=now)
         if isinstance(decision, Refused):
             return False
         decision = replace(decision, because=(move.reason, *decision.because))

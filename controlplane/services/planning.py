@@ -96,4 +96,5 @@ class Planning:
             if len(page) < ROOMS_AT_ONCE:
                 break
             after = page[-1].id
+            await asyncio.sleep(0)  # each page looks at the ids of all rooms
         return found

@@ -1,5 +1,7 @@
 """Better places during the call: rooms that changed are planned anew as a whole, and a few people are moved.
 
+All rooms are, little by little, when there is a new topology, or a region that had no node gets one.
+
 core/rehome.py decides what is worth a move. This decides when a room is looked at and how much happens at a time. The
 old session goes on until the new one is live (services/presence.py), and so do the links that it needs
 (services/cascade.py): make before break.
@@ -10,15 +12,26 @@ and that person alone; the room has changed then and is looked at again.
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from controlplane.core.allocate import MAX_FALLBACKS, Refused, allocate
+from controlplane.core.allocate import MAX_FALLBACKS, Refused, allocate_again
 from controlplane.core.explain import explain_rehome
-from controlplane.core.model import Assignment, Decision, Join, NodeId, Room, World
+from controlplane.core.model import (
+    Assignment,
+    Decision,
+    NodeId,
+    NodeState,
+    RegionId,
+    Room,
+    RoomId,
+    Topology,
+    World,
+)
 from controlplane.core.rehome import AGAIN_AFTER_S, PEOPLE_MAX, SETTLED_S, Rehome, improve
-from controlplane.core.rtt import Estimates
+from controlplane.core.rtt import completed
 from controlplane.core.sums import without
 from controlplane.services.cascade import Cascades
 from controlplane.services.changed_rooms import QUIET_S, ChangedRooms
@@ -73,14 +86,40 @@ class Rehoming:
         self._clock = clock
         self._moved_at: deque[float] = deque()
         """Moves of the last minute: at most as many as the policy allows."""
+        self._offer: tuple[Topology, set[RegionId]] | None = None
+        """The topology and the regions with a serving node, as of the last sweep."""
+        self._round: tuple[bool, RoomId | None] = False, None
+        """Whether all rooms are being gone through, and the last one that was looked at."""
 
     async def sweep(self) -> None:
         """Look at the rooms whose time has come. Call about 4 times a second."""
         now = self._clock.now()
-        for id_ in self._changed.take(ROOMS_PER_SWEEP, now=now):
+        ids = self._changed.take(ROOMS_PER_SWEEP, now=now)
+        ids += await self._of_round(ROOMS_PER_SWEEP - len(ids), now)
+        for id_ in ids:
             world = await self._worlds.load(now=now)
             await self._look_at(await self._store.room(id_), world, now)
             await asyncio.sleep(0)
+
+    async def _of_round(self, limit: int, now: float) -> Sequence[RoomId]:
+        """Return rooms that did not change themselves, but for which there is more to choose from than before.
+
+        After a new topology, and when a region that had no node gets one, all rooms are gone through once, in order
+        of id, as fast as those that changed leave time for.
+        """
+        world = await self._worlds.load(now=now)
+        regions = {one.region for one in world.nodes.values() if one.state is NodeState.SERVING}
+        if self._offer is not None and (
+            world.topology is not self._offer[0] or not regions <= self._offer[1]
+        ):
+            self._round = True, None
+        self._offer = world.topology, regions
+        goes_on, after = self._round
+        if not goes_on or limit < 1:
+            return ()
+        page = await self._store.rooms(after=after, limit=limit)
+        self._round = (True, page[-1].id) if len(page) == limit else (False, None)
+        return [room.id for room in page]
 
     async def _look_at(self, room: Room, world: World, now: float) -> None:
         if not 2 <= len(room.assignments) <= PEOPLE_MAX:
@@ -93,7 +132,8 @@ class Rehoming:
             return
         moved = 0
         for one in step:
-            world = self._worlds.with_placements(world, now=now)
+            # Anew: while the plan was made, a node may have been lost or the topology replaced.
+            world = await self._worlds.load(now=now)
             moved += await self._move(room.assignments[one.participant], one, world, now)
             # Joins and reports go in between.
             await asyncio.sleep(0)
@@ -109,7 +149,9 @@ class Rehoming:
                 gain_ms=round(step[0].gain_ms, 1),
             )
         limit = min(len(room.assignments), world.topology.policy.rehomes_per_room)
-        again = now + AGAIN_AFTER_S if moved or budget < limit else _again_at(room, now)
+        # Only moves of the last minute give way again: a fleet's limit below a room's does not.
+        held_back = bool(self._moved_at) and budget < limit
+        again = now + AGAIN_AFTER_S if moved or held_back else _again_at(room, now)
         if again is not None:
             self._changed.again(room.id, at=again)
 
@@ -125,10 +167,9 @@ class Rehoming:
         one = await self._store.assignment(seat.room, seat.participant)
         if one is None or one.epoch != seat.epoch:
             return False
-        join = Join(one.room, one.participant, one.session, role=one.role, require=one.require)
-        estimates = Estimates(one.rtts, one.decision.location, one.decision.location_source)
         others = without(await self._store.sums(one.room), one)
-        alone = allocate(join, others, world, estimates, now=now)
+        one = completed(one, world.topology, world.region_rtt)
+        alone = allocate_again(one, others, world, now=now)
         decision = None if isinstance(alone, Refused) else _as_planned(alone, one, step, world)
         if decision is None:
             return False
@@ -148,7 +189,10 @@ class Rehoming:
 
 
 async def _plan(room: Room, world: World, now: float, budget: int) -> tuple[Rehome, ...]:
-    people = {who: _within_reach(one, world) for who, one in room.assignments.items()}
+    people = {
+        who: _within_reach(completed(one, world.topology, world.region_rtt), world)
+        for who, one in room.assignments.items()
+    }
     room = Room(room.id, people)
     if len(room.assignments) < THREAD_FROM:
         return improve(room, world, now=now, budget=budget)

@@ -293,3 +293,24 @@ async def test_many_callers_at_once_for_one_participant_agree() -> None:
     answers = await asyncio.gather(*(system.join("ana", "frankfurt") for _ in range(10)))
     assert {one.assignment.epoch for one in answers} == {1}
     assert sum(one.created for one in answers) == 1
+
+
+async def test_who_has_to_be_moved_goes_to_a_node_that_the_client_reaches_if_there_is_one() -> None:
+    system = System()
+    await system.topologies.load("eu-frankfurt eu-paris us-virginia")
+    for node, region in (
+        ("fra-1", "eu-frankfurt"),
+        ("par-1", "eu-paris"),
+        ("vir-1", "us-virginia"),
+    ):
+        await system.serving(node, region)
+    assert (await system.join("ana", "paris")).node.id == "par-1"
+    joined = await system.joins.join(a_join("ana", "paris", exclude=["par-1"]))
+    assert joined.node.id == "fra-1"
+    system.arrive(joined)
+    await system.fleet.drain(NodeId("fra-1"), deadline_s=0, reason="kernel")
+    await system.run(1)
+    assert (await system.joins.look(ROOM, ParticipantId("ana"))).node.id == "vir-1"
+    await system.fleet.drain(NodeId("vir-1"), deadline_s=0, reason="kernel")
+    await system.run(1)
+    assert (await system.joins.look(ROOM, ParticipantId("ana"))).node.id == "par-1"

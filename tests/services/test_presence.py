@@ -125,6 +125,23 @@ async def test_a_control_plane_that_lost_its_memory_learns_from_the_nodes() -> N
     assert again.assignment.epoch > 1000
 
 
+async def test_a_control_plane_that_lost_its_memory_moves_nobody_of_whom_it_knows_nothing() -> None:
+    before = await three_regions()
+    for who in ("frankfurt", "virginia"):
+        before.arrive(await before.join(who, who))
+    after = System(store=MemoryStore(first=1000))
+    await after.topologies.load("eu-frankfurt us-virginia ap-singapore")
+    for name, old in before.nodes.items():
+        await after.connect(name, old.region)
+        after.nodes[name].here = dict(old.here)
+    await after.run(60)
+    assert await after.events("participant.moved") == []
+    for name, old in before.nodes.items():
+        after.nodes[name].measured = dict.fromkeys(old.here, 6.0)
+    await after.run(60)
+    assert await after.events("participant.moved") == []
+
+
 async def test_of_two_sessions_in_one_report_the_newer_counts() -> None:
     system = await three_regions()
     first = await system.join("ana", "frankfurt")

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 import pytest
 
 from controlplane.core.explain import runner_up
-from controlplane.core.model import Assignment, NodeId, ParticipantId, RegionId, RoomId
+from controlplane.core.model import Assignment, Location, NodeId, ParticipantId, RegionId, RoomId
 from controlplane.core.rehome import AGAIN_AFTER_S
 from controlplane.core.session import PeerRtt
 from controlplane.services.cascade import MOVE_GRACE_S
 from controlplane.services.changed_rooms import LATEST_S, QUIET_S
+from controlplane.services.planning import Planning
 from controlplane.services.rehoming import CONNECTING_S, ROOMS_PER_SWEEP, THREAD_FROM
 from controlplane.store.base import Admitted, Conflict
 from controlplane.store.memory import MemoryStore
-from tests.services.system import ROOM, System, a_join
+from tests.services.system import ROOM, System, a_join, parse
 
 ANA = ParticipantId("ana")
 FRA, PAR, VIR = NodeId("fra-1"), NodeId("par-1"), NodeId("vir-1")
@@ -155,6 +156,15 @@ async def test_what_the_fleet_may_not_move_now_is_moved_a_minute_later() -> None
     assert system.rehomed.value == 6
 
 
+@pytest.mark.parametrize("most", [0, 2])
+async def test_a_fleet_limit_below_the_rooms_own_keeps_no_quiet_room_waiting(most: int) -> None:
+    system = await europe(f"rehomes_per_fleet={most}")
+    for who in ("ana", "bob", "cem"):
+        system.arrive(await system.join(who, "frankfurt"))
+    await system.run(3 * AGAIN_AFTER_S)
+    assert (system.looked_at.value, len(system.changed)) == (1, 0)
+
+
 async def test_who_is_still_connecting_is_not_sent_elsewhere() -> None:
     system = await europe()
     await parisians_in_frankfurt(system)
@@ -269,6 +279,61 @@ async def test_a_large_room_is_planned_beside_the_event_loop() -> None:
             await asyncio.sleep(0)
     assert len(await system.events("participant.moved")) == THREAD_FROM
     assert turns > THREAD_FROM, "others go in between"
+
+
+async def test_who_is_in_a_call_is_moved_to_a_region_that_was_declared_since() -> None:
+    system = System()
+    system.geo.places["203.0.113.9"] = Location(1.3, 103.8)
+    await system.topologies.load("eu-frankfurt us-virginia")
+    await system.serving("fra-1", "eu-frankfurt", capacity=400)
+    await system.serving("vir-1", "us-virginia", capacity=400)
+    for who in PARISIANS:
+        join = a_join(who, "singapore", client_ip="203.0.113.9")
+        system.arrive(await system.joins.join(join))
+    await system.run(60)
+    text = "eu-frankfurt us-virginia ap-singapore"
+    planning = Planning(system.store, system.topologies, system.worlds, parse, system.clock)
+    planned = (await planning.topology(text)).plan.moves
+    assert {(one.participant, one.to_region) for one in planned} == {
+        (who, "ap-singapore") for who in PARISIANS
+    }
+    await system.topologies.replace(text, expect_version=1)
+    await system.run(5)
+    assert await system.events("participant.moved") == [], "it has no node yet"
+    await system.serving("sin-1", "ap-singapore", capacity=400)
+    await system.run(1)
+    moved = await system.events("participant.moved")
+    assert [one.data["participant"] for one in moved] == list(PARISIANS)
+    seat = (await system.joins.look(ROOM, ParticipantId("bob"))).assignment
+    assert seat.rtts[RegionId("ap-singapore")].rtt_ms < seat.rtts[RegionId("eu-frankfurt")].rtt_ms
+
+
+async def test_all_rooms_are_gone_through_once_after_a_new_topology() -> None:
+    system = await europe()
+    rooms = [RoomId(f"r{index:03}") for index in range(2 * ROOMS_PER_SWEEP + 10)]
+    for room in rooms:
+        for who in ("ana", "bob"):
+            system.arrive(await system.joins.join(a_join(who, "frankfurt", room=room)))
+    await system.run(2 * AGAIN_AFTER_S)
+    before = system.looked_at.value
+    await system.topologies.replace("eu-frankfurt eu-paris", expect_version=1)
+    await system.run(AGAIN_AFTER_S)
+    assert system.looked_at.value - before == len(rooms)
+
+
+async def test_a_plan_that_was_made_for_another_topology_moves_nobody() -> None:
+    system = await europe("rehomes_per_room=40")
+    for index in range(THREAD_FROM):
+        system.arrive(await system.join(f"p{index:02}", "virginia"))
+    await system.serving("vir-1", "us-virginia", capacity=400)
+    await system.run(QUIET_S - 0.5)
+    system.clock.advance(0.5)
+    async with asyncio.TaskGroup() as group:
+        sweep = group.create_task(system.rehoming.sweep())
+        await asyncio.sleep(0)
+        await system.topologies.replace("eu-frankfurt eu-paris", expect_version=1)
+        assert not sweep.done()
+    assert await system.events("participant.moved") == []
 
 
 async def test_many_rooms_are_looked_at_a_few_at_a_time() -> None:

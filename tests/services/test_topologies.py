@@ -75,7 +75,6 @@ async def test_a_dry_run_tells_what_would_happen_and_does_nothing(
         await system.joins.join(a_join("ana", "virginia", room=RoomId(f"room-{index}")))
     await system.join("bob", "frankfurt")
     monkeypatch.setattr(topologies, "MAX_DISPLACED", 2)
-    monkeypatch.setattr(topologies, "ROOMS_AT_ONCE", 2)
     diff = await system.topologies.dry_run("eu-frankfurt eu-paris ap-singapore")
     assert diff.version == 1
     assert (diff.added, diff.removed, diff.changed) == (
