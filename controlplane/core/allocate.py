@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from sys import intern
 
 from controlplane.core.explain import Ranking, explain, explain_refusal
 from controlplane.core.load import ROOM_HEADROOM, load_ms
@@ -198,7 +199,8 @@ class _View:
         placed = self.world.placed
         cases = (Case(node, placed.get(node.id, 0), self.join, self.now) for node in nodes)
         found = {case.node.id: node_refusal(case) for case in cases}
-        return {id_: why for id_, why in sorted(found.items()) if why is not None}
+        # Decisions are kept for as long as calls last, and most of these sentences are the same ones.
+        return {id_: intern(why) for id_, why in sorted(found.items()) if why is not None}
 
 
 def _rank(candidate: Candidate, room: RoomId) -> tuple[bool, float, int, RegionId]:

@@ -310,8 +310,8 @@ class Assignment:
     network: str = ""
     """The client's network (its /24 or /48), by which round trips are learned; empty when unknown."""
     unreachable: frozenset[NodeId] = frozenset()
-    """Nodes that the client asked not to use, or passed over for a fallback. No move for a better place leads there, and
-    one that has to be only when no other node will do."""
+    """Nodes that the client asked not to use, or passed over for a fallback. No move for a better place leads there; a
+    move that has to be does only when no other node will do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,10 @@ figure says little: a queue at the start of a call, a phone that sleeps. So they
 is told is their lower quartile. Queues only add, which is an argument for the smallest; but then one report that is
 too low would be believed, so a quarter of the window has to be that low.
 
+A line that is full delays everything that goes over it, whichever region it comes from: it is no reason to sit
+elsewhere, though it looks like one beside figures of other regions from before. So what a session is told to have is
+the lowest of its last CALM_S. A route that really became longer is seen when that time is over.
+
 Whoever is not in a report any more is forgotten with it: there are never more windows than sessions.
 """
 
@@ -20,6 +24,9 @@ WINDOW_S = 10.0
 
 MIN_SAMPLES = 5
 """With fewer, the quartile is the smallest."""
+
+CALM_S = 600.0
+"""Somebody's upload, or a busy evening on a cable, mostly leaves a gap within ten minutes; a changed route does not."""
 
 STALE_S = 60.0
 """A window that did not fill by then is begun anew: its first figures are no longer about now."""
@@ -50,6 +57,8 @@ class _Window:
     epoch: int
     began_at: float
     samples: list[float] = field(default_factory=list)
+    lowest: tuple[tuple[float, RttEstimate], ...] = ()
+    """When each of the last figures came that no later one was below: the first is the lowest of all."""
 
 
 class SessionWindows:
@@ -75,22 +84,32 @@ class SessionWindows:
             key = (report.room, report.participant)
             window = before.get(key)
             age = 0.0 if window is None else now - window.began_at
-            if window is None or window.epoch != report.epoch or not 0 <= age < STALE_S:
+            if window is None or window.epoch != report.epoch:
                 window = _Window(report.epoch, now)
+            elif not 0 <= age < STALE_S:
+                window = _Window(report.epoch, now, lowest=window.lowest)
             after[key] = window
             rtt = report.rtt_ms
             if rtt is not None and usable_rtt(rtt) and len(window.samples) < MAX_SAMPLES:
                 window.samples.append(rtt)
         for key, window in after.items():
             if now - window.began_at >= WINDOW_S and len(window.samples) >= MIN_SAMPLES:
-                told[key] = Figure(window.epoch, _estimate(window.samples))
-                after[key] = _Window(window.epoch, now)
+                lowest = _with(window.lowest, _estimate(window.samples), now)
+                told[key] = Figure(window.epoch, lowest[0][1])
+                after[key] = _Window(window.epoch, now, lowest=lowest)
         self._open[node] = after
         return told
 
     def forget(self, node: NodeId) -> None:
         """Drop a node's windows."""
         self._open.pop(node, None)
+
+
+def _with(
+    lowest: tuple[tuple[float, RttEstimate], ...], figure: RttEstimate, now: float
+) -> tuple[tuple[float, RttEstimate], ...]:
+    kept = (one for one in lowest if one[1].rtt_ms < figure.rtt_ms and 0 <= now - one[0] < CALM_S)
+    return (*kept, (now, figure))
 
 
 def _estimate(samples: list[float]) -> RttEstimate:

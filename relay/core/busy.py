@@ -10,9 +10,9 @@ WINDOW_S = 10.0
 """Long enough that a key frame for everybody or a burst of handshakes is no load, short enough to tell before reports
 of a crowd matter."""
 
-MOST = 0.95
+MOST = 0.85
 """A core that is busy all the time is a reason to send people elsewhere, not to refuse them: who else would take them
-may be busier. Refusing is the number of participants' matter."""
+may be busier. Refusing is the number of participants' matter, and those on their way count on top of this."""
 
 
 class BusyShare:

@@ -5,7 +5,7 @@ import pytest
 
 from controlplane.core.model import NodeId, ParticipantId, RoomId, RttSource
 from controlplane.core.session import ParticipantReport
-from controlplane.core.session_rtt import MAX_SAMPLES, WINDOW_S, Figure, Key, SessionWindows
+from controlplane.core.session_rtt import CALM_S, MAX_SAMPLES, WINDOW_S, Figure, Key, SessionWindows
 
 NODE = NodeId("fra-1")
 ROOM = RoomId("standup")
@@ -49,6 +49,28 @@ def test_queues_do_not_count_while_a_part_of_the_window_is_free_of_them() -> Non
     found = figures(SessionWindows(), [20.0] * 8 + [300.0] * 13)[0][1]
     assert found.rtt.rtt_ms == 20.0
     assert found.rtt.spread_ms > 100
+
+
+def test_the_lowest_of_ten_minutes_counts_so_that_a_full_line_looks_like_no_distance() -> None:
+    per_window = int(WINDOW_S / 0.5)
+    told = figures(
+        SessionWindows(),
+        [30.0] * per_window + [90.0] * 100 * per_window + [20.0] * 2 * per_window,
+    )
+    calm = int(CALM_S / WINDOW_S)
+    assert [one.rtt.rtt_ms for _, one in told[:calm]] == [30.0] * calm
+    assert {one.rtt.rtt_ms for _, one in told[calm + 2 : -3]} == {90.0}
+    assert told[-1][1].rtt.rtt_ms == 20.0
+
+
+def test_another_session_begins_without_a_past() -> None:
+    windows = SessionWindows()
+    figures(windows, [10.0] * 21)
+    told: list[Figure] = []
+    for tick in range(40):
+        now = 20.0 + tick / 2
+        told += windows.take(NODE, [report(70.0, epoch=2)], now=now).values()
+    assert told[0].rtt.rtt_ms == 70.0
 
 
 def test_few_samples_or_none_say_nothing() -> None:
