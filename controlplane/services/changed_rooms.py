@@ -1,7 +1,8 @@
 """Rooms in which somebody came, went, was moved, or turned out to be elsewhere: they wait here to be looked at.
 
 A room is looked at when it has been quiet for QUIET_S, so that a burst of joins is planned once, and at the latest
-LATEST_S after its first change, so that a room where people come all the time is planned too.
+LATEST_S after its first change, so that a room where people come all the time is planned too. A room that people leave
+has to be quiet for LEFT_QUIET_S.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ QUIET_S = 2.0
 
 LATEST_S = 5.0
 """Nobody should sit in a wrong place for longer because more people come."""
+
+LEFT_QUIET_S = 30.0
+"""A room that somebody leaves is mostly about to end. Nobody should be moved in the minute before they hang up."""
 
 AGAIN_AT_MOST_S = 120.0
 """Nothing waits for longer; who seems to is left from before the clock was set back."""
@@ -48,6 +52,12 @@ class ChangedRooms:
             one.until = min(now + QUIET_S, one.since + LATEST_S)
         else:
             self._put(room, _Waiting(now, now + QUIET_S))
+
+    def left(self, room: RoomId, *, now: float) -> None:
+        """Note that somebody left a room: if nobody else does for LEFT_QUIET_S, it goes on without them."""
+        one = self._waiting.get(room)
+        if one is None or one.since > now:
+            self._put(room, _Waiting(now + LEFT_QUIET_S, now + LEFT_QUIET_S))
 
     def again(self, room: RoomId, *, at: float) -> None:
         """Note that a room should be looked at once more, unless it changes before."""

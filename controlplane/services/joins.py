@@ -130,7 +130,7 @@ class Joins:
         if ended is None:
             raise no_participant(room, participant)
         self._placements.forget((room, participant))
-        self._changed.note(room, now=now)
+        self._changed.left(room, now=now)
         await self._cascades.refresh(room)
         return ended
 

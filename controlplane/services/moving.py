@@ -79,7 +79,7 @@ class Mover:
     async def released(self, ended: Assignment) -> None:
         """Let go of what an assignment that just ended still held: its promised place and its links."""
         self._placements.forget((ended.room, ended.participant))
-        self._changed.note(ended.room, now=self._clock.now())
+        self._changed.left(ended.room, now=self._clock.now())
         await self._cascades.refresh(ended.room)
 
     async def _move(self, one: Assignment, move: Move, world: World, now: float) -> bool:

@@ -257,9 +257,9 @@ class Replay:
         if room is None or event.participant not in room.seats:
             self.counts.unknown_leaves += 1
             return Step(event, links=self._links(event.room, room) if room else ())
+        # Nobody is moved: a room that people leave is mostly about to end (services/changed_rooms.py).
         self._unseat(room, event.participant)
-        moves = self._improve(event.room, room, event.t)
-        return Step(event, moves=moves, links=self._links(event.room, room))
+        return Step(event, links=self._links(event.room, room))
 
     # --- knowledge ------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 from controlplane.core.model import RoomId
 from controlplane.services.changed_rooms import (
     LATEST_S,
+    LEFT_QUIET_S,
     QUIET_S,
     ChangedRooms,
 )
@@ -71,3 +72,20 @@ def test_a_clock_that_is_set_back_keeps_nobody_waiting() -> None:
     changed.note(B, now=NOW - 3600)
     assert changed.take(10, now=NOW - 3600) == [A]
     assert changed.take(10, now=NOW - 3600 + QUIET_S) == [B]
+
+
+def test_a_room_that_people_leave_is_left_alone_until_nobody_has_left_for_a_while() -> None:
+    changed, _ = waiting_room()
+    for second in (0, 10, 35):
+        changed.left(A, now=NOW + second)
+        assert changed.take(10, now=NOW + second + 5) == []
+    assert changed.take(10, now=NOW + 35 + LEFT_QUIET_S - 0.1) == []
+    assert changed.take(10, now=NOW + 35 + LEFT_QUIET_S) == [A]
+
+
+def test_who_comes_while_others_leave_is_not_kept_waiting() -> None:
+    changed, _ = waiting_room()
+    changed.left(A, now=NOW)
+    changed.note(A, now=NOW + 1)
+    changed.left(A, now=NOW + 2)
+    assert changed.take(10, now=NOW + 1 + QUIET_S) == [A]
