@@ -41,7 +41,10 @@ class Peers:
         if not self._count:
             # Nobody to exchange media with yet; a node that carries the room saves the hop that will come.
             return access / 2 + SFU_MS * (1 + bool(self.people))
-        links = sum([count * between(rtts, region, other) for other, count in self._by_region])
+        links = 0.0
+        for other, count in self._by_region:
+            link = rtts.get((region, other))
+            links += count * (between(rtts, region, other) if link is None else link)
         return (access + (links + self._access_ms) / self._count) / 2 + 2 * SFU_MS
 
     def delay_beside_ms(self, group: Group, apart: float, rtts: Mapping[Pair, float]) -> float:

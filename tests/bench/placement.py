@@ -183,7 +183,7 @@ def tell(title: str, outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def report(data: Path | None = None, *, each: int = 3, choices: int = 2, seed: int = 1) -> str:
+def report(data: Path | None = None, *, each: int = 6, choices: int = 3, seed: int = 1) -> str:
     """Return the figures of all variants."""
     folder = data or os.environ.get("THALWEG_DATA")
     if folder is None or not (Path(folder) / "cloud_rtt.csv").exists():
@@ -203,9 +203,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Placement against full knowledge.")
     parser.add_argument("--data", type=Path)
     parser.add_argument(
-        "--rooms", type=int, default=3, help="rooms of each spread and size, per study"
+        "--rooms", type=int, default=6, help="rooms of each spread and size, per study"
     )
-    parser.add_argument("--choices", type=int, default=2, help="choices of regions per matrix")
+    parser.add_argument("--choices", type=int, default=3, help="choices of regions per matrix")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     print(report(asked.data, each=asked.rooms, choices=asked.choices, seed=asked.seed))  # noqa: T201
