@@ -3,15 +3,12 @@
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 
 from controlplane.core.liveness import STALE_S
 from controlplane.core.load import corrected_load, is_ramping
 from controlplane.core.model import Node, NodeId, NodeState, RegionId, World
 
 NONE: frozenset[NodeId] = frozenset()
-
-_CROWD = itemgetter(0, 1)
 
 
 Opening = tuple[bool, float, Node]
@@ -64,13 +61,18 @@ def emptiest(open_: Sequence[Opening], lot: int) -> Opening:
     Two choices at random would do where every decision sees the same stale load. Here own placements are counted, and
     then the emptiest of all is better: 92 joins over 12 nodes put 8 on the fullest, two choices put 9 or 10 there.
     """
-    if len(open_) == 1:
-        return open_[0]
-    ramps, load, node = min(open_, key=_CROWD)
-    equals = [one for one in open_ if one[1] == load and one[0] == ramps]
-    if len(equals) == 1:
-        return ramps, load, node
-    return min(equals, key=lambda one: drawn(one[2].id, lot))
+    best = open_[0]
+    draw: tuple[int, NodeId] | None = None
+    for one in open_[1:]:
+        if one[0] == best[0] and one[1] == best[1]:
+            if draw is None:
+                draw = drawn(best[2].id, lot)
+            other = drawn(one[2].id, lot)
+            if other < draw:
+                best, draw = one, other
+        elif one[0] < best[0] or (one[0] == best[0] and one[1] < best[1]):
+            best, draw = one, None
+    return best
 
 
 def drawn(node: NodeId, lot: int) -> tuple[int, NodeId]:

@@ -34,6 +34,7 @@ from controlplane.core.openings import emptiest, openings
 from controlplane.core.rtt import unknown_rtt
 from controlplane.core.rules import region_refusal
 from controlplane.core.seating import EPSILON, Seating
+from controlplane.core.sums import access_rtt
 
 AGAIN_AFTER_S = 60.0
 """Nobody is moved twice within a minute: who is sent to and fro hears more gaps than any detour would cost."""
@@ -92,13 +93,15 @@ def improve(room: Room, world: World, *, now: float, budget: int) -> tuple[Rehom
     budget = min(budget, policy.rehomes_per_room - moved)
     if budget < 1 or not 2 <= len(people) <= PEOPLE_MAX:
         return ()
+    least = policy.rehome_gain_ms
+    if len(people) == 2 and 0 <= now - max(one.assigned_at for one in people) < SETTLED_S:
+        least *= PAIR_GAIN
+    if _is_well_together(people, least, policy.edge_weight):
+        return ()
     hosts = _Hosts(people, world, now)
     table = _Table(people, hosts, world, now)
     if table.pairs == 0:
         return ()
-    least = policy.rehome_gain_ms
-    if len(people) == 2 and 0 <= now - max(one.assigned_at for one in people) < SETTLED_S:
-        least *= PAIR_GAIN
     if table.cost_now - table.least_cost < least * table.pairs:
         return ()
     step = _best_step(table, least, budget)
@@ -117,6 +120,21 @@ def improve(room: Room, world: World, *, now: float, budget: int) -> tuple[Rehom
         for one, seat, before in zip(people, target, table.seats, strict=True)
         if seat != before
     )
+
+
+def _is_well_together(people: Sequence[Assignment], least: float, edge_weight: float) -> bool:
+    """Return whether people on one SFU would gain less than `least` even if each sat at the nearest, still together.
+
+    Most rooms are like that: from one city, in one place. It saves them the plan.
+    """
+    first = people[0]
+    if any(one.node != first.node or one.role is not Role.PUBLISHER for one in people):
+        return False
+    saved = sum(
+        access_rtt(one).rtt_ms - min((rtt.rtt_ms for rtt in one.rtts.values()), default=0.0)
+        for one in people
+    )
+    return (1 + edge_weight) * saved < least * len(people)
 
 
 def _was_moved(one: Assignment, now: float) -> bool:

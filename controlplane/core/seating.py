@@ -1,6 +1,5 @@
 """Seats of a room as numbers, and what moving people costs: the arithmetic of core/rehome.py."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -47,7 +46,10 @@ class Seating:
 
     def _sums(self, people: Iterable[int]) -> list[float]:
         """Return F over some of the people."""
-        count = Counter(self.seats[person] for person in people)
+        count: dict[int, int] = {}
+        for person in people:
+            seat = self.seats[person]
+            count[seat] = count.get(seat, 0) + 1
         rows = [[n * ms for ms in self._table.between[seat]] for seat, n in sorted(count.items())]
         nothing = [0.0] * len(self._table.between)
         return [sum(column) for column in zip(nothing, *rows, strict=True)]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controlplane.core import rehome
 from controlplane.core.model import Join, Role, Room, World
 from controlplane.core.rehome import AGAIN_AFTER_S, Rehome, improve
 from controlplane.core.rules import Case, node_refusal, region_refusal
@@ -268,3 +269,21 @@ def test_pruning_leaves_moves_that_earn_their_price_and_as_many_as_may_be(
         assert at in (was, wanted[person])
         if at != was:
             assert plan.change(person, was) >= least * of.pairs - 1e-6
+
+
+@given(rooms(nodes=False))
+@settings(max_examples=200)
+def test_rooms_that_are_not_planned_would_not_have_been_changed(
+    situation: tuple[Room, World],
+) -> None:
+    of, view = situation
+    first = next(iter(of.assignments.values()))
+    together = put(of, dict.fromkeys(of.assignments, first.region))
+    together = Room(
+        of.id,
+        {who: replace(one, node=first.node) for who, one in together.assignments.items()},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rehome, "_is_well_together", lambda *_: False)
+        planned = step(together, view)
+    assert step(together, view) == planned
