@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from controlplane.core.liveness import SILENT_LOST_S, NodeEvent, due, step
+from controlplane.core.load import reported_load
 from controlplane.core.model import Assignment, Node, NodeId, NodeState
 from controlplane.core.session import EndSession, NodeHello, NodeReport, NodeSnapshot
 from controlplane.errors import ConflictError, InvalidInputError
@@ -157,7 +158,9 @@ class Fleet:
         tracked = self._require_current(session)
         now = self._clock.now()
         node = await self._node(session.node)
-        node = replace(node, load=report.load, participants=len(report.participants), heard_at=now)
+        people = len(report.participants)
+        load = reported_load(report.load, people, node.capacity)
+        node = replace(node, load=load, participants=people, heard_at=now)
         state = step(node.state, NodeEvent.REPORT)
         why = ""
         if tracked.drain is not None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from controlplane.core.load import reported_load
 from controlplane.core.mesh import Pair
 from controlplane.core.model import Node, NodeId, NodeState, RegionId, Topology, World
 
@@ -60,7 +61,7 @@ class Fleet:
         self.report += 1
         for id_ in self._changed:
             people, node = self._people[id_], self._nodes[id_]
-            load = people / node.capacity if node.capacity else 1.0
+            load = reported_load(0.0, people, node.capacity)
             self._nodes[id_] = replace(node, participants=people, load=load)
         self._changed.clear()
         self._placed.clear()

@@ -88,6 +88,19 @@ async def test_a_report_updates_load_people_and_age() -> None:
     assert seat.assignment.tracks == people[0].tracks
 
 
+async def test_a_node_that_understates_its_load_counts_by_its_people() -> None:
+    system = await three_regions()
+    fra = system.nodes["fra-1"]
+    capacity = (await system.fleet.node(FRA)).node.capacity
+    crowd = tuple(
+        ParticipantReport(ROOM, ParticipantId(f"p{n}"), 1, (), slots=4)
+        for n in range(capacity // 2)
+    )
+    for said, counted in ((-1.0, 0.5), (0.0, 0.5), (0.75, 0.75)):
+        await system.fleet.report(fra.session, NodeReport(9, said, crowd))
+        assert (await system.fleet.node(FRA)).node.load == pytest.approx(counted, abs=0.01)
+
+
 # --- going ----------------------------------------------------------------------------------------
 
 
