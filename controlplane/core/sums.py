@@ -71,26 +71,17 @@ def without(sums: Sums, one: Assignment | None) -> Sums:
 
 
 def _add(sums: dict[NodeId, Group], one: Assignment, sign: int) -> None:
-    us = sign * access_us(one)
+    us = access_us(one)
+    speaks, views = (sign, 0) if one.role is Role.PUBLISHER else (0, sign)
     old = sums.get(one.node) or Group(one.node, one.region)
-    if one.role is Role.PUBLISHER:
-        new = Group(
-            one.node,
-            one.region,
-            old.publishers + sign,
-            old.viewers,
-            old.publisher_us + us,
-            old.viewer_us,
-        )
-    else:
-        new = Group(
-            one.node,
-            one.region,
-            old.publishers,
-            old.viewers + sign,
-            old.publisher_us,
-            old.viewer_us + us,
-        )
+    new = Group(
+        one.node,
+        one.region,
+        old.publishers + speaks,
+        old.viewers + views,
+        old.publisher_us + speaks * us,
+        old.viewer_us + views * us,
+    )
     if new.count > 0:
         sums[one.node] = new
     else:
