@@ -1,23 +1,27 @@
 """Settings of a control plane process: read once, checked all at once, typed from then on."""
 
 import ipaddress
+import os
+import secrets
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from controlplane.adapters.authority import Issuer
 from controlplane.adapters.geoip import GeoIp
-from controlplane.adapters.tokens import Ed25519Signer
+from controlplane.adapters.signing_keys import SigningKeys
 from controlplane.adapters.topology_yaml import TopologyError, parse_topology
-from controlplane.api.keys import ApiKeys
+from controlplane.adapters.turn_secrets import TurnSecretFile
+from controlplane.api.callers import Callers, jwks_file, key_file
 from controlplane.core.addresses import IpNetwork, parse_network
+from controlplane.core.ids import id_refusal
 from controlplane.errors import ControlPlaneError
+from controlplane.store.redis.target import Target, parse_target
 
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
-
-MIN_TURN_SECRET = 16
-"""Bytes. Every user of TURN sees names and passwords made of it, and may try secrets at leisure."""
 
 _T = TypeVar("_T")
 
@@ -50,6 +54,14 @@ class Address:
         except ValueError:
             return self.host == "localhost"
 
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it means every address of the machine, which nobody can call."""
+        try:
+            return ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -60,12 +72,20 @@ class Options:
     grpc: str
     tls_dir: Path
     api_key_file: Path
-    signing_key: Path | None = None
+    jwks_file: Path | None = None
+    signing_key: Sequence[Path] = ()
+    ca_dir: Path | None = None
+    enroll: str | None = None
+    grpc_advertise: str | None = None
     turn_secret_file: Path | None = None
     geoip: Sequence[Path] = ()
     trusted_proxy: Sequence[str] = ()
     declared_rtts: bool = False
     open_metrics: bool = False
+    tenant_rate: float | None = None
+    redis: str | None = None
+    redis_password_file: Path | None = None
+    replica_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +96,25 @@ class Settings:
     http: Address
     grpc: Address
     tls_dir: Path
-    keys: ApiKeys = field(repr=False)
-    signer: Ed25519Signer = field(repr=False)
-    signer_is_lasting: bool
-    """False when the key was made for this process only."""
-    turn_secret: bytes | None = field(repr=False)
+    callers: Callers = field(repr=False)
+    signer: SigningKeys = field(repr=False)
+    turn: TurnSecretFile | None
     geoip: tuple[Path, ...]
     trusted_proxies: tuple[IpNetwork, ...]
     declared_rtts: bool
     """Placement trusts the round trips of the topology and ignores measured ones."""
     open_metrics: bool
+    issuer: Issuer | None = None
+    """Signs nodes' certificates."""
+    enroll: Address | None = None
+    """Where new nodes come with a join token."""
+    grpc_advertise: Address | None = None
+    """Where nodes reach `grpc`, if elsewhere."""
+    tenant_rate: float | None = None
+    """Requests a second that one tenant may make on average, None for any number."""
+    redis: Target | None = None
+    """Where replicas share their state; None for a process that is alone."""
+    replica_id: str = "alone"
 
 
 def load_settings(options: Options) -> Settings:
@@ -111,9 +140,15 @@ def load_settings(options: Options) -> Settings:
     http = attempt("--http", lambda: parse_address(options.http))
     grpc = attempt("--grpc", lambda: parse_address(options.grpc))
     attempt("--tls-dir", lambda: _check_tls(options.tls_dir))
-    keys = attempt("--api-key-file", lambda: ApiKeys.parse(options.api_key_file.read_text("utf-8")))
+    keys = attempt("--api-key-file", lambda: key_file(options.api_key_file))
+    jwks = attempt("--jwks-file", lambda: jwks_file(options.jwks_file))
     signer = attempt("--signing-key", lambda: _signer(options.signing_key))
-    secret = attempt("--turn-secret-file", lambda: _turn_secret(options.turn_secret_file))
+    turn = attempt("--turn-secret-file", lambda: _turn_secrets(options.turn_secret_file))
+    issuer = attempt("--ca-dir", lambda: Issuer(options.ca_dir) if options.ca_dir else None)
+    enroll = attempt("--enroll", lambda: _enroll(options))
+    advertise = attempt("--grpc-advertise", lambda: _advertised(options.grpc_advertise))
+    redis = attempt("--redis", lambda: _redis(options))
+    replica_id = attempt("--replica-id", lambda: _replica_id(options.replica_id))
     attempt("--geoip", lambda: GeoIp.open(options.geoip).close())
     proxies = attempt("--trusted-proxy", lambda: _networks(options.trusted_proxy))
     if options.declared_rtts:
@@ -124,6 +159,7 @@ def load_settings(options: Options) -> Settings:
         or http is None
         or grpc is None
         or keys is None
+        or jwks is None
         or signer is None
     ):
         raise SettingsError(problems)
@@ -132,14 +168,19 @@ def load_settings(options: Options) -> Settings:
         http=http,
         grpc=grpc,
         tls_dir=options.tls_dir,
-        keys=keys,
+        callers=Callers(keys, jwks),
         signer=signer,
-        signer_is_lasting=options.signing_key is not None,
-        turn_secret=secret,
+        turn=turn,
         geoip=tuple(options.geoip),
         trusted_proxies=proxies or (),
         declared_rtts=options.declared_rtts,
         open_metrics=options.open_metrics,
+        tenant_rate=options.tenant_rate,
+        issuer=issuer,
+        enroll=enroll,
+        grpc_advertise=advertise,
+        redis=redis,
+        replica_id=replica_id or "",
     )
 
 
@@ -153,6 +194,32 @@ def parse_address(text: str) -> Address:
     if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65_535):
         raise ValueError(f"{text!r} is not HOST:PORT, for example 127.0.0.1:8080")
     return Address(host, int(port))
+
+
+def _redis(options: Options) -> Target | None:
+    if options.redis is None:
+        return None
+    file = options.redis_password_file
+    return parse_target(options.redis, file.read_text("utf-8").strip() if file else None)
+
+
+def _replica_id(text: str | None) -> str:
+    if text is None:
+        # Unlike any other's, of this machine's earlier lives too: what it wrote before is news to it.
+        return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    refusal = id_refusal(text)
+    if refusal is not None:
+        raise ValueError(f"{text!r} is no replica id: {refusal}")
+    return text
+
+
+def _advertised(text: str | None) -> Address | None:
+    if text is None:
+        return None
+    address = parse_address(text)
+    if address.is_wildcard or not address.port:
+        raise ValueError(f"{address} is not an address that nodes reach")
+    return address
 
 
 def _topology(path: Path) -> str:
@@ -179,20 +246,20 @@ def _check_tls(folder: Path) -> None:
         raise ValueError(f"{what}: {error}") from error
 
 
-def _signer(path: Path | None) -> Ed25519Signer:
-    return Ed25519Signer.generate() if path is None else Ed25519Signer.from_file(path)
+def _signer(paths: Sequence[Path]) -> SigningKeys:
+    return SigningKeys.open(paths) if paths else SigningKeys.generate()
 
 
-def _turn_secret(path: Path | None) -> bytes | None:
-    if path is None:
+def _enroll(options: Options) -> Address | None:
+    if options.enroll is None:
         return None
-    secret = path.read_bytes().strip()
-    if len(secret) < MIN_TURN_SECRET:
-        raise ValueError(
-            f"{path} has {len(secret)} bytes, at least {MIN_TURN_SECRET} are needed;"
-            " make it with `openssl rand -hex 32`"
-        )
-    return secret
+    if options.ca_dir is None:
+        raise ValueError("without --ca-dir there is no authority to sign nodes' certificates")
+    return parse_address(options.enroll)
+
+
+def _turn_secrets(path: Path | None) -> TurnSecretFile | None:
+    return None if path is None else TurnSecretFile(path)
 
 
 def _networks(texts: Sequence[str]) -> tuple[IpNetwork, ...]:

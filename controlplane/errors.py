@@ -72,6 +72,12 @@ class UnavailableError(ControlPlaneError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyRequestsError(UnavailableError):
+    """The caller asks more often than it may (RFC 6585, section 4)."""
+
+    status = 429
+
+
 class PreconditionFailedError(ControlPlaneError):
     """The caller's If-Match names a version that is no longer the current one (RFC 9110, 13.1.1)."""
 

@@ -1,7 +1,11 @@
 """`thalweg-relay`: run a node."""
 
+import os
 import sys
 from collections.abc import Sequence
+
+# Before gRPC is imported: no child of ours goes on in Python, and each that uvloop forks would be a line in the log.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 from relay.config import SettingsError, load_settings
 

@@ -4,14 +4,15 @@ import asyncio
 import importlib.metadata
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 import uvloop
-from aiohttp import web
 
 from relay.api.agent import Agent, Introduction, Parts
+from relay.api.enrolment import EnrolmentError, Renewals, enrol
 from relay.api.http import make_app
+from relay.api.limits import Connections, GuardedSite, limited_runner
 from relay.api.metrics import LoopLag, Metrics, Sources
 from relay.api.probes import Probes
 from relay.api.snapshot import SnapshotFile
@@ -21,10 +22,12 @@ from relay.core.rooms import Rooms
 from relay.engines.embedded.engine import EmbeddedEngine
 from relay.transport import borrowed
 from relay.transport.logs import configure_logs
+from relay.transport.tls import LiveTls, NodeIdentity
 from relay.trunk.manager import TrunkManager
 from relay.trunk.model import Endpoint
 from relay.trunk.peer_rtt import PeerRtts
 from relay.trunk.runner import TrunkRunner, host_port
+from relay.turn.server import TurnServer
 
 HTTP_GRACE_S = 1.0
 """Requests in flight end in milliseconds; slot streams end with their sessions."""
@@ -48,7 +51,13 @@ class Node:
     """Everything that a node process consists of."""
 
     def __init__(self, settings: Settings) -> None:
+        """`settings` have a certificate (see `enrolled`)."""
+        if settings.tls is None:
+            raise ValueError("a node without a certificate has to enrol first")
         self.settings = settings
+        self.tls = LiveTls(
+            settings.tls_dir, NodeIdentity(settings.region, settings.node), settings.tls
+        )
         self.rooms = Rooms()
         self.state = NodeState(settings.node, settings.capacity)
         self.engine = EmbeddedEngine(
@@ -60,11 +69,13 @@ class Node:
         self.trunks = TrunkManager(settings.node, self.rooms, advertise=_elsewhere(settings))
         self.trunk_runner = TrunkRunner(
             self.trunks,
-            settings.tls,
+            self.tls,
             udp=settings.trunk_udp.pair,
             grpc_bind=settings.trunk_grpc.pair,
         )
+        self.turn = TurnServer(settings.turn) if settings.turn is not None else None
         self.lag = LoopLag()
+        self.connections = Connections(settings.trusted_proxies)
         probes = Probes(settings.trusted_proxies)
         metrics = Metrics(
             Sources(
@@ -75,14 +86,13 @@ class Node:
                 rooms=self.rooms,
                 trunks=self.trunks,
                 lag=self.lag,
+                connections=self.connections,
+                tls=self.tls,
+                turn=self.turn,
             )
         )
-        self.http = web.AppRunner(
-            make_app(self.engine, self.state, probes, metrics.render),
-            access_log=None,
-            handler_cancellation=True,  # a browser that closes a slot stream ends its handler
-            shutdown_timeout=HTTP_GRACE_S,
-        )
+        app = make_app(self.engine, self.state, probes, metrics.render, self.connections)
+        self.http = limited_runner(app, grace_s=HTTP_GRACE_S)
 
     async def run(self, *, stop: asyncio.Event, started: Callable[[Where], None]) -> None:
         """Serve until `stop` is set; `started` is told where.
@@ -94,6 +104,7 @@ class Node:
                 tasks.create_task(self.engine.run()),
                 tasks.create_task(self.trunk_runner.run()),
                 tasks.create_task(self.lag.run()),
+                tasks.create_task(self.tls.follow()),
             ]
             try:
                 await self.engine.ready.wait()
@@ -101,7 +112,13 @@ class Node:
                 where = await self._open_http()
                 rtts = PeerRtts(self.settings.node, self.engine.port.local_address[0])
                 running.append(tasks.create_task(rtts.run()))
-                running.append(tasks.create_task(self._agent(where, rtts).run()))
+                if self.turn is not None:
+                    running.append(tasks.create_task(self.turn.run()))
+                agent = self._agent(where, rtts)
+                running.append(tasks.create_task(agent.run()))
+                if self.settings.renews:
+                    renewals = Renewals(self.tls, agent.replicas)
+                    running.append(tasks.create_task(renewals.run()))
                 self.state.serving = True
                 log.info("node serves", node=self.settings.node, http=where.http_url)
                 started(where)
@@ -116,7 +133,8 @@ class Node:
     async def _open_http(self) -> Where:
         settings = self.settings
         await self.http.setup()
-        await web.TCPSite(self.http, settings.http.host, settings.http.port).start()
+        where = settings.http
+        await GuardedSite(self.http, where.host, where.port, self.connections).start()
         http_port: int = self.http.addresses[0][1]
         http = host_port((settings.http.host, http_port))
         trunk_host = settings.trunk_grpc.host
@@ -141,10 +159,10 @@ class Node:
         )
         return Agent(
             introduction,
-            Parts(self.state, self.engine, self.trunks, rtts),
+            Parts(self.state, self.engine, self.trunks, rtts, self.turn),
             SnapshotFile(settings.state_dir),
-            settings.tls,
-            settings.control_plane,
+            self.tls,
+            settings.control_planes,
         )
 
 
@@ -160,17 +178,36 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await Node(settings).run(stop=stop, started=lambda _: None)
+    async with asyncio.TaskGroup() as tasks:
+        enrolling = tasks.create_task(enrolled(settings))
+        stopped = tasks.create_task(stop.wait())
+        await asyncio.wait((enrolling, stopped), return_when=asyncio.FIRST_COMPLETED)
+        enrolling.cancel()
+        stopped.cancel()
+    if not enrolling.cancelled():
+        await Node(enrolling.result()).run(stop=stop, started=lambda _: None)
+
+
+async def enrolled(settings: Settings) -> Settings:
+    """Return settings with a certificate; without one the node enrols and keeps what it got.
+
+    Raises EnrolmentError, OSError.
+    """
+    if settings.tls is not None or settings.enrolment is None:
+        return settings
+    files = await enrol(settings.enrolment)
+    await asyncio.to_thread(files.save, settings.tls_dir)
+    return replace(settings, tls=files, enrolment=None)
 
 
 def serve(settings: Settings) -> int:
     """Run a node process; return its exit code."""
-    configure_logs()
+    configure_logs(level=settings.log_level)
     borrowed.self_test()
     failures: list[str] = []
     try:
         uvloop.run(run(settings))
-    except* OSError as group:
+    except* (OSError, EnrolmentError) as group:
         failures = [str(error) for error in leaves(group)]
     for failure in failures:
         log.error("node cannot run", problem=failure)

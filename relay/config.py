@@ -2,6 +2,7 @@
 
 import argparse
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,18 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from relay.api.enrolment import Enrolment
 from relay.core.addresses import IpNetwork
+from relay.core.enrolment import parse_join_token
+from relay.transport.clock import wall
 from relay.transport.tls import NodeIdentity, TlsFiles
+from relay.turn.model import TurnSettings
+from relay.turn.settings import add_turn_flags, turn_settings
 
 DEFAULT_CAPACITY = 100
 """Participants that send and receive 2 Mbit/s of video and Opus: what one core forwards with room to spare."""
+
+TOKEN_VARIABLE = "THALWEG_JOIN_TOKEN"  # noqa: S105 - its name
 
 _ID = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
@@ -68,11 +76,20 @@ class Settings:
     trunk_grpc: Address
     trunk_udp: Address
     trunk_advertise: Address
-    control_plane: str
-    """host:port of its NodeService."""
-    tls: TlsFiles = field(repr=False)
+    control_planes: tuple[str, ...]
+    """host:port of the NodeService of one replica or more."""
+    tls_dir: Path
+    tls: TlsFiles | None = field(repr=False)
+    """None while the node has to enrol first."""
+    enrolment: Enrolment | None
+    """How to enrol, when that is to be done."""
+    renews: bool
+    """The control plane's authority issues the certificate, and the next one every day."""
     state_dir: Path
     capacity: int
+    log_level: str
+    turn: TurnSettings | None
+    """None for no TURN server beside this node."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -114,20 +131,44 @@ def parser() -> argparse.ArgumentParser:
         metavar="IP:PORT",
         help="where other nodes reach --trunk-udp, if elsewhere",
     )
-    add("--control-plane", required=True, metavar="HOST:PORT", help="its gRPC address")
+    add(
+        "--control-plane",
+        required=True,
+        action="append",
+        metavar="HOST:PORT",
+        help="the gRPC address of a replica; may be repeated, the node learns of the others",
+    )
     add(
         "--tls-dir",
         required=True,
         type=Path,
-        help="ca.pem, cert.pem and key.pem; the certificate names the node",
+        help="ca.pem, cert.pem and key.pem; the certificate names the node; read again when they change",
+    )
+    add(
+        "--enroll",
+        metavar="HOST:PORT",
+        help="get the certificate here and renew it by oneself; the first time with a join token",
+    )
+    add(
+        "--join-token-file",
+        type=Path,
+        metavar="FILE",
+        help=f"one-time token for --enroll; without it the variable {TOKEN_VARIABLE}",
     )
     add("--state-dir", required=True, type=Path, help="keeps the last good snapshot")
+    add(
+        "--log-level",
+        choices=("debug", "info", "warning"),
+        default="info",
+        help="lines from here up (default %(default)s); none carries a credential or a whole address",
+    )
     add(
         "--capacity",
         type=int,
         default=DEFAULT_CAPACITY,
         help="participants at most (default %(default)s)",
     )
+    add_turn_flags(add)
     return command
 
 
@@ -155,7 +196,8 @@ def load_settings(arguments: Sequence[str] | None = None) -> Settings:
             ("trunk-udp", given.trunk_udp),
         )
     }
-    attempt("--control-plane", lambda: parse_address(given.control_plane), nowhere)
+    for target in given.control_plane:
+        attempt("--control-plane", partial(parse_address, target), nowhere)
     media = attempt(
         "--media-advertise", lambda: _advertised(given.media_advertise, bound["media"]), nowhere
     )
@@ -172,10 +214,18 @@ def load_settings(arguments: Sequence[str] | None = None) -> Settings:
             )
     if given.capacity < 1:
         problems.append("--capacity: a node takes at least one participant")
+    identity = NodeIdentity(given.region, given.node)
     tls = attempt(
-        "--tls-dir", lambda: _tls(given.tls_dir, NodeIdentity(given.region, given.node)), None
+        "--tls-dir", lambda: _tls(given.tls_dir, identity, enrols=given.enroll is not None), None
     )
-    if problems or tls is None:
+    enrolment = None
+    if tls is None and given.enroll is not None and not problems:
+        trunk_host = (trunk if bound["trunk-grpc"].is_wildcard else bound["trunk-grpc"]).host
+        enrolment = attempt(
+            "--join-token-file", lambda: _enrolment(given, identity, trunk_host), None
+        )
+    turn = attempt("--turn", lambda: turn_settings(given), None)
+    if problems:
         raise SettingsError(problems)
     return Settings(
         node=given.node,
@@ -188,10 +238,15 @@ def load_settings(arguments: Sequence[str] | None = None) -> Settings:
         trunk_grpc=bound["trunk-grpc"],
         trunk_udp=bound["trunk-udp"],
         trunk_advertise=trunk,
-        control_plane=given.control_plane,
+        control_planes=tuple(given.control_plane),
+        tls_dir=given.tls_dir,
         tls=tls,
+        enrolment=enrolment,
+        renews=given.enroll is not None,
         state_dir=given.state_dir,
         capacity=given.capacity,
+        log_level=given.log_level,
+        turn=turn,
     )
 
 
@@ -237,13 +292,31 @@ def _check_url(url: str, http: Address) -> None:
         raise ValueError(f"{url!r} is not a base URL such as https://fra1.example.net")
 
 
-def _tls(directory: Path, expected: NodeIdentity) -> TlsFiles:
-    files = TlsFiles.load(directory)
-    identity = files.identity()
-    if identity != expected:
-        named = f"node {identity.node} of {identity.region}" if identity else "no node"
+def _tls(directory: Path, expected: NodeIdentity, *, enrols: bool) -> TlsFiles | None:
+    """Return the certificate, or None if the node enrols and has none that is still good."""
+    try:
+        files = TlsFiles.load(directory)
+    except FileNotFoundError:
+        if enrols:
+            return None
+        raise
+    try:
+        names = files.check(expected)
+    except ValueError as error:
+        raise ValueError(f"{directory}: {error}") from error
+    return None if enrols and names.ends_at <= wall() else files
+
+
+def _enrolment(given: argparse.Namespace, identity: NodeIdentity, trunk_host: str) -> Enrolment:
+    """Return how to get the first certificate, with the name by which other nodes call this one."""
+    at = parse_address(given.enroll)
+    if given.join_token_file is not None:
+        text = given.join_token_file.read_text("utf-8")
+    else:
+        text = os.environ.get(TOKEN_VARIABLE, "")
+    if not text.strip():
         raise ValueError(
-            f"{directory / 'cert.pem'} names {named}, not node {expected.node} of {expected.region}: "
-            f"it needs the URI SAN spiffe://thalweg/region/{expected.region}/node/{expected.node}"
+            f"{given.tls_dir} has no certificate that is still good, and there is no join token:"
+            " `thalweg node token create` makes one"
         )
-    return files
+    return Enrolment(at.host, at.port, parse_join_token(text), identity, (trunk_host,))

@@ -40,6 +40,12 @@ class NotFoundError(RelayError):
     status = 404
 
 
+class TooSlowError(RelayError):
+    """The request did not come to its end in time."""
+
+    status = 408
+
+
 class ConflictError(RelayError):
     """A newer assignment of the participant exists."""
 

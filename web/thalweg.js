@@ -19,6 +19,7 @@
  * @property {string} region
  * @property {string} whip_url
  * @property {string} whep_url
+ * @property {RTCIceServer[]} [ice_servers]  Of a fallback: those of its region, instead of the assignment's.
  *
  * @typedef {object} Assignment  What Thalweg answers to a join; the signalling server passes it on unchanged.
  * @property {Node} node
@@ -544,7 +545,8 @@ export class Call extends EventTarget {
     for (const node of this.assignment?.fallbacks ?? []) {
       if (excluded.has(node.id)) continue;
       try {
-        return await this.#connect({ ...this.assignment, node });
+        const { ice_servers = this.assignment.ice_servers } = node; // TURN relays within its region
+        return await this.#connect({ ...this.assignment, node, ice_servers });
       } catch (error) {
         emit(this, "warning", error);
       }

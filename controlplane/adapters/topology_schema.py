@@ -51,7 +51,9 @@ class TurnServerModel(_Model):
 
     host: str = Field(min_length=1, max_length=253, description="DNS name or address.")
     port: Port = Field(default=3478, description="UDP and TCP port.")
-    tls_port: Port = Field(default=5349, description="TLS port.")
+    tls_port: Port = Field(
+        default=443, description="TLS port; 443 passes firewalls that let only the web through."
+    )
 
 
 class TurnModel(_Model):

@@ -5,15 +5,18 @@ are bounded, so that a broken node cannot fill the memory of the control plane.
 """
 
 import math
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from urllib.parse import urlsplit
 
+from google.protobuf.message import DecodeError
 from thalweg.v1 import common_pb2, node_pb2
 
-from controlplane.core.ids import id_refusal, name_refusal
+from controlplane.adapters.roster import LINKS, PARTICIPANTS, Remembered, entries
+from controlplane.core.ids import id_refusal, name_refusal, room_refusal
 from controlplane.core.model import NodeId, ParticipantId, RegionId, RoomId, TrackStatus
 from controlplane.core.session import (
     Endpoint,
+    LinkFigures,
     LinkReport,
     NodeHello,
     NodeReport,
@@ -21,6 +24,7 @@ from controlplane.core.session import (
     ParticipantReport,
     PeerRtt,
     PeerSpec,
+    TurnOrders,
 )
 from controlplane.errors import InvalidInputError
 
@@ -32,6 +36,10 @@ MAX_TRACKS = 64
 
 MAX_ALL_TRACKS = 2 * MAX_ENTRIES
 """Tracks in one report: a report of 3 MB of them would hold the event loop for seconds."""
+
+FIGURES_EVERY = 4
+"""Counters of links and round trips between nodes are read in every so manieth report: nobody decides by them within
+seconds, and to read them costs as much as all the rest."""
 
 MAX_TEXT = 2048
 """Characters of a URL or of an address: they are repeated to every client of the node."""
@@ -108,25 +116,102 @@ def _endpoint(endpoint: common_pb2.UdpEndpoint) -> Endpoint:
     return Endpoint(endpoint.host, endpoint.port)
 
 
-def report_from_wire(report: node_pb2.Report) -> NodeReport:
-    """Return the node's state. Raises InvalidInputError ("bad-report")."""
-    _bounded("participants", report.participants)
-    _bounded("links", report.links)
-    _bounded("rtts", report.rtts)
-    tracks = sum(len(one.tracks) for one in report.participants)
+def standby_from_wire(standby: node_pb2.Standby) -> tuple[NodeId, RegionId]:
+    """Return which node waits, and its region. Raises InvalidInputError ("bad-hello")."""
+    for what, name in (("node", standby.node), ("region", standby.region)):
+        why_not = name_refusal(name)
+        if why_not is not None:
+            raise _bad("bad-hello", f"{what} is {name[:100]!r}: {why_not}")
+    return NodeId(standby.node), RegionId(standby.region)
+
+
+class ReportReader:
+    """Reads the reports of one session; what is the same as before is not read again."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._participants: tuple[ParticipantReport, ...] = ()
+        self._links: tuple[LinkReport, ...] = ()
+        self._rtts: tuple[PeerRtt, ...] = ()
+        self._link_figures: list[LinkFigures] = []
+        self._reports = 0
+        self._tracks = 0
+        """Read for this roster."""
+        self._known_participants = Remembered(self._read_participant)
+        self._known_links = Remembered(_read_link)
+
+    def read(self, report: node_pb2.Report) -> NodeReport:
+        """Return the node's state. Raises InvalidInputError ("bad-report")."""
+        _bounded("rtts", report.rtts)
+        if not (math.isfinite(report.load) and report.load >= 0):
+            raise _bad("bad-report", f"load is {report.load}")
+        is_other = report.roster != self._bytes
+        if is_other:
+            self._read_roster(report.roster)
+        if is_other or self._reports % FIGURES_EVERY == 0:
+            self._rtts = tuple(
+                [
+                    PeerRtt(NodeId(one.node), RegionId(one.region), _rtt(one.rtt_ms))
+                    for one in report.rtts
+                ]
+            )
+            self._link_figures = _link_figures(report.figures, self._links)
+        self._reports += 1
+        return NodeReport(
+            sequence=report.sequence,
+            load=report.load,
+            participants=self._participants,
+            links=self._links,
+            rtts=self._rtts,
+            client_rtts=_as_long(report.figures.rtt_ms, self._participants),
+            link_figures=self._link_figures,
+        )
+
+    def _read_roster(self, content: bytes) -> None:
+        people: list[bytes] = []
+        links: list[bytes] = []
+        try:
+            for number, entry in entries(content):
+                if number == PARTICIPANTS:
+                    people.append(entry)
+                elif number == LINKS:
+                    links.append(entry)
+            _bounded("participants", people)
+            _bounded("links", links)
+            self._tracks = 0
+            participants = self._known_participants.all(people)
+            self._links = self._known_links.all(links)
+        except (ValueError, DecodeError) as error:
+            raise _bad("bad-report", f"the roster cannot be read: {error}") from error
+        _few_tracks(sum([len(one.tracks) for one in participants]))
+        self._participants, self._bytes = participants, content
+
+    def _read_participant(self, content: bytes) -> ParticipantReport:
+        message = node_pb2.ParticipantReport.FromString(content)
+        self._tracks += len(message.tracks)
+        _few_tracks(self._tracks)
+        return _participant(message)
+
+
+def _few_tracks(tracks: int) -> None:
     if tracks > MAX_ALL_TRACKS:
         raise _bad("bad-report", f"{tracks} tracks; at most {MAX_ALL_TRACKS} fit")
-    if not (math.isfinite(report.load) and report.load >= 0):
-        raise _bad("bad-report", f"load is {report.load}")
-    return NodeReport(
-        sequence=report.sequence,
-        load=report.load,
-        participants=tuple(_participant(one) for one in report.participants),
-        links=tuple(_link(one) for one in report.links),
-        rtts=tuple(
-            PeerRtt(NodeId(one.node), RegionId(one.region), _rtt(one.rtt_ms)) for one in report.rtts
-        ),
-    )
+
+
+def _read_link(content: bytes) -> LinkReport:
+    return _link(node_pb2.LinkReport.FromString(content))
+
+
+def _link_figures(figures: node_pb2.Figures, links: Sequence[LinkReport]) -> list[LinkFigures]:
+    columns = (figures.link_packets, figures.link_repaired, figures.link_lost)
+    if not links or any(len(column) != len(links) for column in columns):
+        return []
+    return [LinkFigures(*one) for one in zip(*columns, strict=True)]
+
+
+def _as_long(figures: Sequence[float], names: Sized) -> list[float]:
+    """Return the figures if there is one for each name; another number says nothing about anybody."""
+    return list(figures) if len(figures) == len(names) else []
 
 
 def _bounded(name: str, entries: Sized, most: int = MAX_ENTRIES) -> None:
@@ -141,21 +226,21 @@ def _rtt(rtt_ms: float) -> float:
 
 
 def _participant(report: node_pb2.ParticipantReport) -> ParticipantReport:
-    for what, id_ in (("room", report.room), ("participant", report.participant)):
-        why_not = id_refusal(id_)
+    for what, id_, why_not in (
+        ("room", report.room, room_refusal(report.room)),
+        ("participant", report.participant, id_refusal(report.participant)),
+    ):
         if why_not is not None:
             raise _bad("bad-report", f"{what} is {id_[:100]!r}: {why_not}")
     if report.epoch >= MAX_COUNTER:
         raise _bad("bad-report", f"epoch is {report.epoch}, none of ours")
     _bounded("tracks", report.tracks, MAX_TRACKS)
-    rtt_ms = _rtt(report.rtt_ms)
     return ParticipantReport(
         room=RoomId(report.room),
         participant=ParticipantId(report.participant),
         epoch=report.epoch,
         tracks=tuple(_track(track) for track in report.tracks),
         slots=report.slots,
-        rtt_ms=rtt_ms if rtt_ms > 0 else None,
     )
 
 
@@ -163,7 +248,7 @@ def _track(track: node_pb2.TrackReport) -> TrackStatus:
     kind = _KINDS.get(track.kind)
     if kind is None:
         raise _bad("bad-report", f"track {track.id[:100]!r} is of kind {track.kind}")
-    return TrackStatus(track.id, kind, track.codec.name, track.packets)
+    return TrackStatus(track.id, kind, track.codec.name)
 
 
 def _link(link: node_pb2.LinkReport) -> LinkReport:
@@ -175,9 +260,6 @@ def _link(link: node_pb2.LinkReport) -> LinkReport:
         to_node=NodeId(link.to_node),
         state=state,
         tracks=tuple(link.tracks),
-        packets=link.packets,
-        repaired=link.repaired,
-        lost=link.lost,
     )
 
 
@@ -209,6 +291,23 @@ def snapshot_to_wire(snapshot: NodeSnapshot, *, nonce: str) -> node_pb2.Snapshot
             for end in snapshot.end_sessions
         ],
         report_interval_ms=snapshot.report_interval_ms,
+        control_planes=snapshot.control_planes,
+        turn=_turn(snapshot.turn) if snapshot.turn is not None else None,
+    )
+
+
+def _turn(orders: TurnOrders) -> node_pb2.TurnOrders:
+    return node_pb2.TurnOrders(
+        realm=orders.realm,
+        secrets=[
+            node_pb2.TurnSecret(value=one.value, not_after=one.not_after) for one in orders.secrets
+        ],
+        peers=orders.peers,
+        listeners=[
+            node_pb2.TurnListener(host=one.host, port=one.port, tls_port=one.tls_port)
+            for one in orders.servers
+        ],
+        transports=orders.transports,
     )
 
 

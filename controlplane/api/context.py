@@ -1,16 +1,22 @@
 """What every door has in its hand: the services, and the few things that doors share."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from controlplane.api.keys import ApiKeys
+from controlplane.api.audit import Audit
+from controlplane.api.callers import Callers
 from controlplane.api.metrics import Metrics
+from controlplane.api.overload import Overload
+from controlplane.api.repeats import Repeats
 from controlplane.core.addresses import IpNetwork
+from controlplane.services.enrolment import Enrolment
 from controlplane.services.explaining import Explaining
 from controlplane.services.fleet import Fleet
 from controlplane.services.joins import Joins
 from controlplane.services.planning import Planning
+from controlplane.services.ports import Clock
 from controlplane.services.rooms import Rooms
 from controlplane.services.topologies import Topologies, TopologyParser
 from controlplane.store.base import Store
@@ -26,10 +32,15 @@ class ApiContext:
     topologies: Topologies
     planning: Planning
     explaining: Explaining
+    enrolment: Enrolment
     store: Store
     """Only its events are read here."""
-    keys: ApiKeys
+    callers: Callers
+    audit: Audit
+    clock: Clock
     metrics: Metrics
+    overload: Overload
+    repeats: Repeats
     parse_topology: TopologyParser
     """The one that `topologies` uses, which remembers: parsing takes up to a second, so doors do it in a thread
     before they call."""
@@ -38,5 +49,5 @@ class ApiContext:
     """/metrics needs no API key."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process ends: streams end themselves."""
-    event_streams: set[object] = field(default_factory=set)
-    """The open streams of /v1/events, to bound their number."""
+    event_streams: Counter[str] = field(default_factory=Counter)
+    """How many streams of /v1/events each tenant has open, to bound them."""

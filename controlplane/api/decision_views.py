@@ -4,6 +4,7 @@ from pydantic import Field
 
 from controlplane.api.views import CandidateView, Place, View
 from controlplane.core.allocate import Refused
+from controlplane.core.identity import Caller
 from controlplane.core.model import Decision
 from controlplane.core.telling import Subject, tell
 from controlplane.services.explaining import Explained
@@ -39,8 +40,8 @@ class ExplainedView(View):
     )
 
     @classmethod
-    def of(cls, explained: Explained) -> "ExplainedView":
-        """Return the view of an explained decision."""
+    def of(cls, explained: Explained, caller: Caller) -> "ExplainedView":
+        """Return the caller's view of an explained decision."""
         decision = explained.decision
         subject = Subject(explained.participant, explained.others, explained.topology)
         counts: dict[str, int] = {}
@@ -48,7 +49,7 @@ class ExplainedView(View):
             counts[group.region] = counts.get(group.region, 0) + group.count
         placed = decision if isinstance(decision, Decision) else None
         return cls(
-            room=explained.room,
+            room=None if explained.room is None else caller.shown(explained.room),
             participant=explained.participant,
             role=explained.role,
             node=placed.node if placed else None,

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from controlplane.api.views import Track, View, rounded
+from controlplane.core.identity import Caller
 from controlplane.core.model import Assignment
 from controlplane.core.sums import access_rtt
 from controlplane.services.fleet import NodeView
@@ -91,10 +92,10 @@ class RoomAnswer(View):
     delay: Delay
 
     @classmethod
-    def of(cls, room: RoomView) -> "RoomAnswer":
-        """Return the view of a room."""
+    def of(cls, room: RoomView, caller: Caller) -> "RoomAnswer":
+        """Return the caller's view of a room."""
         return cls(
-            id=room.id,
+            id=caller.shown(room.id),
             participants=[Occupant.of(lease) for lease in room.participants],
             cascade=Cascade(links=[Link.of(link) for link in room.links]),
             delay=Delay(mean_ms=room.mean_ms, worst_ms=room.worst_ms),
@@ -116,13 +117,16 @@ class RoomList(View):
     next: str | None = Field(description="`after` of the next page; null on the last one.")
 
     @classmethod
-    def of(cls, page: RoomPage) -> "RoomList":
-        """Return the view of a page."""
+    def of(cls, page: RoomPage, caller: Caller) -> "RoomList":
+        """Return the caller's view of a page."""
         lines = [
-            RoomLine(id=room.id, participants=room.participants, nodes=list(room.nodes))
+            RoomLine(
+                id=caller.shown(room.id), participants=room.participants, nodes=list(room.nodes)
+            )
             for room in page.rooms
         ]
-        return cls(rooms=lines, next=page.next)
+        after = None if page.next is None else caller.shown(page.next)
+        return cls(rooms=lines, next=after)
 
 
 class DrainView(View):

@@ -1,26 +1,53 @@
-"""The gRPC door: NodeService, AllocatorService, health and reflection, over mTLS only."""
+"""The gRPC door: NodeService, CertificateService, AllocatorService, health and reflection, over mTLS only."""
 
 import asyncio
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from thalweg.v1 import allocator_pb2, allocator_pb2_grpc, node_pb2, node_pb2_grpc
+from thalweg.v1 import (
+    allocator_pb2,
+    allocator_pb2_grpc,
+    enrollment_pb2,
+    enrollment_pb2_grpc,
+    node_pb2,
+    node_pb2_grpc,
+)
 
 from controlplane.api.allocator_grpc import Allocator
 from controlplane.api.context import ApiContext
-from controlplane.api.nodes_grpc import NodeDoor, NodeSessions
+from controlplane.api.enrollment_grpc import CertificateDoor
+from controlplane.api.identity import Authorisation
+from controlplane.api.node_sessions import NodeSessions
+from controlplane.api.nodes_grpc import NodeDoor
 
 SERVICES = (
     node_pb2.DESCRIPTOR.services_by_name["NodeService"].full_name,
     allocator_pb2.DESCRIPTOR.services_by_name["AllocatorService"].full_name,
+    enrollment_pb2.DESCRIPTOR.services_by_name["CertificateService"].full_name,
 )
 
 OPTIONS = (
     ("grpc.keepalive_time_ms", 10_000),  # finds a dead connection before operators do
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # nodes may ask for signs of life too
+    (
+        "grpc.server_handshake_timeout_ms",
+        10_000,
+    ),  # TLS takes two round trips, not the two minutes of the default
+    (
+        "grpc.max_concurrent_streams",
+        256,
+    ),  # of one connection; a signalling server has a few dozen joins in flight
+    (
+        "grpc.max_receive_message_length",
+        4 * 1024 * 1024,
+    ),  # the report of a node with a thousand people and ten tracks
+    ("grpc.max_metadata_size", 16 * 1024),
+    (
+        "grpc.max_allowed_incoming_connections",
+        4096,
+    ),  # those that say nothing among them; a thousand nodes have two each at most
     # A second process on the same port is a mistake, not a share of the load.
     ("grpc.so_reuseport", 0),
 )
@@ -38,12 +65,15 @@ class GrpcServer:
     def __init__(
         self, context: ApiContext, sessions: NodeSessions, credentials: grpc.ServerCredentials
     ) -> None:
-        self._server = grpc.aio.server(options=OPTIONS)
+        self._server = grpc.aio.server(interceptors=[Authorisation()], options=OPTIONS)
         self._sessions = sessions
         self._health = health.aio.HealthServicer()
         self._credentials = credentials
         node_pb2_grpc.add_NodeServiceServicer_to_server(NodeDoor(context, sessions), self._server)
         allocator_pb2_grpc.add_AllocatorServiceServicer_to_server(Allocator(context), self._server)
+        enrollment_pb2_grpc.add_CertificateServiceServicer_to_server(
+            CertificateDoor(context), self._server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
@@ -71,9 +101,3 @@ class GrpcServer:
             await asyncio.sleep(STOP_GRACE_S / STOP_TURNS)
             if not self._sessions.open:
                 break
-
-
-def server_credentials(tls_dir: Path) -> grpc.ServerCredentials:
-    """Return mTLS credentials from ca.pem, cert.pem and key.pem; clients without a certificate are refused."""
-    ca, cert, key = ((tls_dir / name).read_bytes() for name in ("ca.pem", "cert.pem", "key.pem"))
-    return grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True)

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from controlplane.core.addresses import parse_address
-from controlplane.core.ids import id_refusal, name_refusal
+from controlplane.core.ids import id_refusal, name_refusal, room_refusal
 from controlplane.core.model import (
     Join,
     NodeId,
@@ -20,6 +20,10 @@ from controlplane.core.model import (
 
 def _id(text: str) -> str:
     return _accept(text, id_refusal(text))
+
+
+def _room(text: str) -> str:
+    return _accept(text, room_refusal(text))
 
 
 def _name(text: str) -> str:
@@ -40,7 +44,20 @@ CallerId = Annotated[
         json_schema_extra={"pattern": "^[A-Za-z0-9._~-]{1,128}$"},
     ),
 ]
-"""An id that the caller chooses: room, participant, session."""
+"""An id that the caller chooses: participant, session."""
+
+ROOM_PATTERN = "^([a-z][a-z0-9-]{0,62}:)?[A-Za-z0-9._~-]{1,128}$"
+
+RoomName = Annotated[
+    str,
+    AfterValidator(_room),
+    Field(
+        description="Room id, yours: 1 to 128 unreserved characters. Callers with the scope `admin` write "
+        "`TENANT:ROOM` for rooms of other tenants.",
+        json_schema_extra={"pattern": ROOM_PATTERN},
+    ),
+]
+"""A room as the caller knows it; `Caller.room` makes its internal id of it."""
 
 Name = Annotated[
     str,
@@ -57,6 +74,14 @@ def _is_address(text: str) -> str:
     if parse_address(text) is None:
         raise PydanticCustomError("bad_address", "this is no IPv4 or IPv6 address")
     return text
+
+
+ClientIp = Annotated[
+    str,
+    AfterValidator(_is_address),
+    Field(max_length=64, json_schema_extra={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
+]
+"""An address in text form."""
 
 
 def first_fault(what: str, error: ValidationError) -> str:
@@ -106,8 +131,8 @@ class JoinBody(Strict):
     session: CallerId = Field(
         description="Chosen by you: the same session gets the same assignment again."
     )
-    client_ip: Annotated[str, AfterValidator(_is_address)] | None = Field(
-        default=None, max_length=64, description="The client's address as your server sees it."
+    client_ip: ClientIp | None = Field(
+        default=None, description="The client's address as your server sees it."
     )
     probes: list[Probe] = Field(
         default_factory=list,
@@ -124,15 +149,15 @@ class JoinBody(Strict):
         description="Nodes that must not be chosen, for example because the client could not reach them.",
     )
 
-    def to_join(self, room: str, participant: str, client_ip: str | None) -> Join:
+    def to_join(self, room: RoomId, participant: ParticipantId, client_ip: str | None) -> Join:
         """Return the core's request; `client_ip` is the address to believe. Samples of a region add up."""
         probes: dict[RegionId, tuple[float, ...]] = {}
         for probe in self.probes:
             region = RegionId(probe.region)
             probes[region] = (*probes.get(region, ()), *probe.rtt_ms)
         return Join(
-            room=RoomId(room),
-            participant=ParticipantId(participant),
+            room=room,
+            participant=participant,
             session=self.session,
             client_ip=client_ip,
             probes=probes,
@@ -148,10 +173,8 @@ class JoinBody(Strict):
 class DecisionBody(Strict):
     """Ask where somebody would go, without joining."""
 
-    client_ip: Annotated[str, AfterValidator(_is_address)] | None = Field(
-        default=None, max_length=64, description="The client's address."
-    )
-    room: CallerId | None = Field(
+    client_ip: ClientIp | None = Field(default=None, description="The client's address.")
+    room: RoomName | None = Field(
         default=None, description="The room to join; an empty one if left out."
     )
     role: Literal["publisher", "viewer"] = "publisher"
@@ -160,21 +183,21 @@ class DecisionBody(Strict):
     )
     require: Require = Field(default_factory=Require)
 
-    def to_join(self, client_ip: str | None) -> Join:
+    def to_join(self, room: RoomId | None, client_ip: str | None) -> Join:
         """Return the join that is decided on. Its participant is nobody's id, and so is a room that was left out."""
         asked = JoinBody(
             session="preview", probes=self.probes, role=self.role, require=self.require
         )
-        return asked.to_join(self.room or "", "", client_ip)
+        return asked.to_join(room or RoomId(""), ParticipantId(""), client_ip)
 
 
 class ProbePlanBody(Strict):
     """Ask which regions a client should measure."""
 
-    client_ip: Annotated[str, AfterValidator(_is_address)] | None = Field(
-        default=None, max_length=64, description="The client's address as your server sees it."
+    client_ip: ClientIp | None = Field(
+        default=None, description="The client's address as your server sees it."
     )
-    room: CallerId | None = Field(
+    room: RoomName | None = Field(
         default=None,
         description="Where it is going: then the regions that would suit that room are measured too.",
     )
@@ -204,7 +227,7 @@ class DrainQuery(Query):
 class RoomsQuery(Query):
     """Which part of the list."""
 
-    after: CallerId | None = Field(default=None, description="`next` of the page before.")
+    after: RoomName | None = Field(default=None, description="`next` of the page before.")
     limit: int = Field(default=100, ge=1, le=1000, description="Rooms per page.")
 
 
@@ -214,13 +237,19 @@ class TopologyQuery(Query):
     dry_run: bool = Field(default=False, description="Check and compare, change nothing.")
 
 
+EVENT_ID = r"[0-9]{1,18}(-[0-9]{1,18})?(\.[0-9]{1,18}-[0-9]{1,18}){0,31}"
+"""Ids of events are the store's: a number, or places in as many logs as the store has, which are 32 at most."""
+
+
 class EventsQuery(Query):
     """Which events."""
 
-    room: CallerId | None = Field(
+    room: RoomName | None = Field(
         default=None,
         description="Only events of this room; those of nodes and the topology stay out.",
     )
-    after: int | None = Field(
-        default=None, ge=0, description="Begin behind this id; the header Last-Event-ID wins."
+    after: str | None = Field(
+        default=None,
+        pattern=f"^{EVENT_ID}$",
+        description="Begin behind the event with this id; the header Last-Event-ID wins.",
     )

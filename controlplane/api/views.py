@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from controlplane.core.explain import runner_up
+from controlplane.core.identity import Caller
 from controlplane.core.model import Assignment, Candidate, Decision, Location, TrackStatus
 from controlplane.core.sums import access_rtt
 from controlplane.services.answers import (
@@ -52,12 +53,11 @@ class Track(View):
     id: str
     kind: str
     codec: str
-    packets: int
 
     @classmethod
     def of(cls, track: TrackStatus) -> "Track":
         """Return the view of a track."""
-        return cls(id=track.id, kind=track.kind, codec=track.codec, packets=track.packets)
+        return cls(id=track.id, kind=track.kind, codec=track.codec)
 
 
 class Address(View):
@@ -94,6 +94,20 @@ def ice_server(server: IceServer) -> StunServer | TurnServer:
     if server.username is None or server.credential is None:
         return StunServer(urls=urls)
     return TurnServer(urls=urls, username=server.username, credential=server.credential)
+
+
+class Fallback(Address):
+    """Another node that the token is good for."""
+
+    ice_servers: list[StunServer | TurnServer] = Field(
+        description="For RTCPeerConnection with this node, instead of the assignment's: TURN relays within its region."
+    )
+
+    @classmethod
+    def of(cls, node: NodeAddress) -> "Fallback":
+        """Return the view of a fallback."""
+        servers = [ice_server(server) for server in node.ice_servers]
+        return cls(**Address.of(node).model_dump(), ice_servers=servers)
 
 
 class RunnerUp(View):
@@ -147,18 +161,21 @@ class JoinedView(View):
     token: str = Field(description="Bearer token for the node and its fallbacks (EdDSA JWT).")
     token_expires_at: float = Field(description="Seconds since 1970: the time to first use.")
     ice_servers: list[StunServer | TurnServer] = Field(description="For RTCPeerConnection.")
-    fallbacks: list[Address] = Field(description="At most two; the token is good for them too.")
+    fallbacks: list[Fallback] = Field(description="At most two; the token is good for them too.")
     expires_at: float = Field(
         description="End of the lease; joining again or connecting renews it."
+    )
+    degraded: bool = Field(
+        description="The state that replicas share is out of reach, and this one answered from what it knows."
     )
     decision: ShortDecision
 
     @classmethod
-    def of(cls, joined: Joined) -> "JoinedView":
-        """Return the view of an answer to a join."""
+    def of(cls, joined: Joined, caller: Caller) -> "JoinedView":
+        """Return the caller's view of an answer to a join."""
         lease = joined.assignment
         return cls(
-            room=lease.room,
+            room=caller.shown(lease.room),
             participant=lease.participant,
             session=lease.session,
             role=lease.role,
@@ -167,8 +184,9 @@ class JoinedView(View):
             token=joined.token,
             token_expires_at=joined.token_expires_at,
             ice_servers=[ice_server(server) for server in joined.ice_servers],
-            fallbacks=[Address.of(node) for node in joined.fallbacks],
+            fallbacks=[Fallback.of(node) for node in joined.fallbacks],
             expires_at=lease.expires_at,
+            degraded=joined.degraded,
             decision=ShortDecision.of(lease),
         )
 
@@ -189,11 +207,11 @@ class SeatView(View):
     tracks: list[Track]
 
     @classmethod
-    def of(cls, seat: Seat) -> "SeatView":
-        """Return the view of a seat."""
+    def of(cls, seat: Seat, caller: Caller) -> "SeatView":
+        """Return the caller's view of a seat."""
         lease = seat.assignment
         return cls(
-            room=lease.room,
+            room=caller.shown(lease.room),
             participant=lease.participant,
             session=lease.session,
             role=lease.role,
@@ -289,7 +307,9 @@ class ProbePlanAnswer(View):
 class Health(View):
     """A sign of life."""
 
-    status: Literal["ok", "ready"]
+    status: Literal["ok", "ready", "degraded"] = Field(
+        description='"degraded": joins are answered from what this replica knows, and shared when Redis is back.'
+    )
 
 
 class ProblemEntry(BaseModel):

@@ -9,6 +9,7 @@ from typing import Any
 from controlplane.cli.demo_api import DemoApi, DemoError
 from controlplane.cli.demo_client import Participant, stay_on_loopback
 from controlplane.cli.demo_report import Failover, ParticipantReport, Report
+from controlplane.cli.demo_stun import contain_stun_errors
 from controlplane.cli.demo_tally import Received
 from controlplane.cli.local_topology import pretended_probes
 from controlplane.core.model import Topology
@@ -50,6 +51,7 @@ class DemoRun:
 
     async def report(self, kill: Callable[[str], None] | None) -> Report:
         """Run the call; with `kill`, kill a node in the middle of it. Raises DemoError when there is no call."""
+        contain_stun_errors()
         stay_on_loopback(await self._api.node_urls())
         try:
             async with asyncio.TaskGroup() as group:

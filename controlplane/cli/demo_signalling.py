@@ -7,6 +7,7 @@ tab says "I am in Frankfurt" and the join carries the round trips that the topol
 
 import contextlib
 import json
+import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ import aiohttp
 from aiohttp import web
 
 from controlplane.api.http.problems import RequestError
+from controlplane.api.schemas import EVENT_ID
 from controlplane.core import ids
 from controlplane.core.model import ParticipantId, RegionId, RoomId, Topology
 from controlplane.errors import InvalidInputError, UnavailableError
@@ -136,7 +138,7 @@ class DemoSignalling:
         try:
             async with self._http.get(
                 f"{self._control_plane}/v1/events",
-                headers={"Last-Event-ID": last} if last.isascii() and last.isdigit() else {},
+                headers={"Last-Event-ID": last} if re.fullmatch(EVENT_ID, last) else {},
                 timeout=timeout,
             ) as upstream:
                 if upstream.status != 200:

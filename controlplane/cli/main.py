@@ -27,7 +27,22 @@ COMMANDS = {
         "controlplane.cli.topology:app",
         "Topology files: validate, diff, plan, apply; and the regions' status.",
     ),
-    "node": ("controlplane.cli.node:app", "Nodes: list, show, drain, undrain."),
+    "node": (
+        "controlplane.cli.node:app",
+        "Nodes: list, show, drain, undrain; tokens for new ones.",
+    ),
+    "ca": (
+        "controlplane.cli.ca:app",
+        "The built-in certificate authority: init, issue, rotate, show.",
+    ),
+    "apikey": (
+        "controlplane.cli.apikey:app",
+        "API keys of signalling servers and operators: create, list, revoke.",
+    ),
+    "doctor": (
+        "controlplane.cli.doctor:doctor",
+        "Look at everything that usually goes wrong, and say what to do.",
+    ),
     "room": ("controlplane.cli.room:app", "Rooms: who sits where, and the links."),
     "explain": (
         "controlplane.cli.explain:explain",

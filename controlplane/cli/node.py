@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from controlplane.cli import node_token
 from controlplane.cli.api_client import (
     DEFAULT_URL,
     PLANNING_S,
@@ -31,8 +32,9 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Nodes: list them, look at one, empty one for maintenance.",
+    help="Nodes: list them, look at one, empty one for maintenance, let one join.",
 )
+app.add_typer(node_token.app, name="token")
 
 NodeArgument = Annotated[str, typer.Argument(metavar="NODE", help="A node's id.")]
 

@@ -30,7 +30,6 @@ from controlplane.core.model import (
     Node,
     NodeId,
     RegionId,
-    RoomId,
     RttEstimate,
     World,
 )
@@ -78,10 +77,7 @@ def allocate(
 ) -> Decision | Refused:
     """Choose a node for `join`. `estimates` are the newcomer's; `others` is the room without it."""
     view = _View(join, others, world, estimates, now)
-    candidates = sorted(
-        (view.candidate(region) for region in view.openings.nodes),
-        key=lambda candidate: _rank(candidate, join.room),
-    )
+    candidates = view.ranked()
     chosen = candidates[0] if candidates else None
     if chosen is None or chosen.node is None:
         return _refused(view, candidates)
@@ -90,7 +86,7 @@ def allocate(
         region=chosen.region,
         because=explain(Ranking(chosen, candidates, others, view.peers.people, world, estimates)),
         candidates=tuple(candidates),
-        fallbacks=_fallbacks(candidates, view, chosen),
+        fallbacks=_fallbacks(candidates, view),
         decided_at=now,
         location=estimates.location,
         location_source=estimates.location_source,
@@ -141,7 +137,17 @@ class _View:
         self._lot = zlib.crc32(join.room.encode())
         self.peers = Peers(join.role, others)
 
-    def candidate(self, id_: RegionId) -> Candidate:
+    def ranked(self) -> list[Candidate]:
+        """Return every region that has nodes, the best first, those that are refused last."""
+        return sorted(map(self._candidate, self.openings.nodes), key=self._rank)
+
+    def _rank(self, one: Candidate) -> tuple[bool, float, int, RegionId]:
+        if one.score is None:
+            return True, one.rtt.rtt_ms, 0, one.region
+        # Ties are broken by room, or every room whose first participant is unknown began in one region.
+        return False, one.score, zlib.crc32(f"/{one.region}".encode(), self._lot), one.region
+
+    def _candidate(self, id_: RegionId) -> Candidate:
         """Return the region with the score of its best node, or with its refusal."""
         rtt = self._estimates.rtts.get(id_) or unknown_rtt()
         why_not = region_refusal(self.join, id_, self.world.topology.regions.get(id_))
@@ -189,11 +195,11 @@ class _View:
                     best, most = group, count
         return best
 
-    def beside(self, chosen: Candidate) -> list[NodeId]:
-        """Return the other nodes of the chosen region, the emptiest first."""
-        open_ = self.openings.by_region[chosen.region]
-        ordered = sorted((*one[:2], drawn(one[2].id, self._lot)) for one in open_)
-        return [id_ for *_, (_, id_) in ordered if id_ != chosen.node]
+    def beside(self, one: Candidate) -> list[NodeId]:
+        """Return the other nodes of a region, the emptiest first."""
+        open_ = self.openings.by_region[one.region]
+        ordered = sorted((*opening[:2], drawn(opening[2].id, self._lot)) for opening in open_)
+        return [id_ for *_, (_, id_) in ordered if id_ != one.node]
 
     def _refusals(self, nodes: Sequence[Node]) -> dict[NodeId, str]:
         placed = self.world.placed
@@ -203,25 +209,17 @@ class _View:
         return {id_: intern(why) for id_, why in sorted(found.items()) if why is not None}
 
 
-def _rank(candidate: Candidate, room: RoomId) -> tuple[bool, float, int, RegionId]:
-    if candidate.score is None:
-        return True, candidate.rtt.rtt_ms, 0, candidate.region
-    return False, candidate.score, _lot(room, candidate.region), candidate.region
+def _fallbacks(candidates: Sequence[Candidate], view: _View) -> tuple[NodeId, ...]:
+    """Return the best of other regions, then of the same: what broke a node may have broken its region.
 
-
-def _lot(room: RoomId, region: RegionId) -> int:
-    """Return what breaks ties: by room, or every room whose first participant is unknown began in one region."""
-    return zlib.crc32(f"{room}/{region}".encode())
-
-
-def _fallbacks(
-    candidates: Sequence[Candidate], view: _View, chosen: Candidate
-) -> tuple[NodeId, ...]:
-    """Return the best of other regions, then of the same: what broke a node may have broken its region."""
-    elsewhere = [one.node for one in candidates[1 : 1 + MAX_FALLBACKS] if one.node is not None]
-    if len(elsewhere) < MAX_FALLBACKS:
-        elsewhere += view.beside(chosen)
-    return tuple(elsewhere[:MAX_FALLBACKS])
+    Then the others of other regions, in the order of the regions.
+    """
+    found = [one.node for one in candidates[1 : 1 + MAX_FALLBACKS] if one.node is not None]
+    for one in candidates:
+        if len(found) >= MAX_FALLBACKS or one.node is None:
+            break
+        found += view.beside(one)
+    return tuple(found[:MAX_FALLBACKS])
 
 
 def _refused(view: _View, candidates: Sequence[Candidate]) -> Refused:

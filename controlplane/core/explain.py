@@ -173,11 +173,10 @@ def _greatest_gain(chosen: Candidate, rival: Candidate) -> str:
 def _nearer(ranking: Ranking) -> str:
     """Say why a region that answers faster was not taken; nothing when there is none."""
     chosen = ranking.chosen
-    nearest = min(
-        ranking.candidates, key=lambda one: (one.rtt.rtt_ms, one.score is None, one.region)
-    )
-    if nearest.region == chosen.region or nearest.rtt.rtt_ms >= chosen.rtt.rtt_ms:
+    nearer = [one for one in ranking.candidates if one.rtt.rtt_ms < chosen.rtt.rtt_ms]
+    if not nearer:
         return ""
+    nearest = min(nearer, key=lambda one: (one.rtt.rtt_ms, one.score is None, one.region))
     title, rtt = ranking.title(nearest.region), _ms(nearest.rtt.rtt_ms)
     if nearest.score is None:
         return f"{title} is nearer ({rtt}) but cannot take this participant: {nearest.refusal}"

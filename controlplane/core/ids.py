@@ -31,6 +31,14 @@ def id_refusal(text: str) -> str | None:
     return None
 
 
+def room_refusal(text: str) -> str | None:
+    """Return why `text` is no internal room id (core/identity.py), ROOM or TENANT:ROOM, or None if it is one."""
+    tenant, separator, room = text.partition(":")
+    if not separator:
+        return id_refusal(text)
+    return name_refusal(tenant) or id_refusal(room)
+
+
 def name_refusal(text: str) -> str | None:
     """Return why `text` is no node or region name, or None if it is one."""
     if not text:

@@ -6,7 +6,7 @@ cascade's matter.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from controlplane.core.geo import great_circle_km, mesh_rtt_ms
@@ -60,6 +60,13 @@ def between(matrix: Mapping[Pair, float], a: RegionId, b: RegionId) -> float:
     if known is not None:
         return known
     return INTRA_REGION_RTT_MS if a == b else UNKNOWN_PATH_RTT_MS
+
+
+def to_each(matrix: Mapping[Pair, float], a: RegionId, others: Iterable[RegionId]) -> list[float]:
+    """Return `between` for one region and each of the others."""
+    return [
+        between(matrix, a, b) if (known := matrix.get((a, b))) is None else known for b in others
+    ]
 
 
 def _guess(topology: Topology, a: RegionId, b: RegionId) -> float:

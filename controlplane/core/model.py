@@ -8,7 +8,7 @@ Rules of this file:
 4. What a decision makes by the dozen is a named tuple: it is made in a third of the time of a frozen dataclass.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
@@ -44,7 +44,8 @@ class TurnServer:
 
     host: str
     port: int = 3478
-    tls_port: int = 5349
+    tls_port: int = 443
+    """Who needs TLS is behind a firewall that lets nothing but the web through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +101,9 @@ class Policy:
     mostly asked for fewer (core/probes.py)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Topology:
-    """Everything that operators declare, already checked for consistency."""
+    """Everything that operators declare, already checked for consistency; hashed by identity, to keep figures by it."""
 
     regions: Mapping[RegionId, Region]
     links: tuple[LinkSeed, ...] = ()
@@ -151,6 +152,33 @@ class Node:
     """Sessions at the last report."""
     why: str = ""
     """Why it is in this state, for people."""
+    replica: str = ""
+    """The control plane replica that hears it, and that judges its silence."""
+    rtts: Mapping[RegionId, float] = field(default_factory=dict)
+    """Round trips to other regions in milliseconds: of each the smallest that the node measured lately."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """An operator's wish that a node becomes empty."""
+
+    deadline_at: float
+    """From then on everybody who is left is moved at once."""
+    reason: str
+    pace: float | None = None
+    """People a second who are moved before the deadline; None for nobody."""
+    done: bool = False
+    """It was said that the node is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One process of the control plane."""
+
+    id: str
+    heard_at: float
+    target: str = ""
+    """Where nodes reach its gRPC server, as host:port; empty until it listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +204,6 @@ class TrackStatus:
     kind: str
     """"audio" or "video"."""
     codec: str
-    packets: int = 0
 
 
 # --- joins --------------------------------------------------------------------------------------
@@ -271,7 +298,7 @@ class Decision:
     region: RegionId
     because: tuple[str, ...]
     """Sentences for people, the most important first."""
-    candidates: tuple[Candidate, ...]
+    candidates: Sequence[Candidate]
     """Every region that has nodes, the best first."""
     fallbacks: tuple[NodeId, ...]
     """At most two, the best first; in other regions where possible."""
@@ -341,10 +368,10 @@ class World:
 class Event:
     """Something that happened, for signalling servers and operators."""
 
-    id: int
-    """Grows by one; what Last-Event-ID repeats."""
+    id: str
+    """What Last-Event-ID repeats; its form is the store's own."""
     type: str
     """participant.assigned, participant.moved, participant.ended, node.ready, node.lost, node.drained,
-    node.draining, cascade.changed, topology.changed."""
+    node.draining, fleet.frozen, fleet.thawed, cascade.changed, topology.changed."""
     at: float
     data: Mapping[str, object]

@@ -13,17 +13,17 @@ When nothing is known of the place, regions far from one another are asked at on
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from controlplane.core.geo import fibre_rtt_ms, great_circle_km
-from controlplane.core.mesh import between
+from controlplane.core.mesh import to_each
 from controlplane.core.model import Node, RegionId, Role, RttEstimate, World
-from controlplane.core.openings import emptiest, openings
+from controlplane.core.openings import Opening, emptiest, openings
 from controlplane.core.peers import Peers
 from controlplane.core.place import Place
-from controlplane.core.rtt import NOTHING, Rtts, estimate
+from controlplane.core.rtt import NOTHING, Rtts, by_place, with_known
 from controlplane.core.sums import NOBODY, Group, Sums
 
 WIDENED = 7
@@ -62,9 +62,9 @@ class ProbePlan:
 
     first: tuple[PlannedProbe, ...]
     """Measured always; empty when no node answers probes."""
-    more: tuple[PlannedProbe, ...] = ()
-    """Measured too when even the smallest round trip of `first` is above `more_above_ms`."""
-    more_above_ms: float = 0.0
+    more_above_ms: float | None = None
+    """What `plan_more` names is measured too when even the smallest round trip of `first` is above this; None for
+    never."""
 
 
 def plan_probes(
@@ -80,34 +80,49 @@ def plan_probes(
     Only regions with a serving node are named. `learned` is what is known of the client's network, `others` the room
     that it is about to join.
     """
-    open_ = {
-        region: nodes
-        for region, nodes in openings(world, now=now).by_region.items()
-        if nodes and region in world.topology.regions
-    }
+    open_ = _open(world, now)
     count = world.topology.policy.probe_regions
     sure = [region for region, rtt in learned.items() if region in open_ and _is_sure(rtt)]
-
-    def planned(regions: Mapping[RegionId, str]) -> tuple[PlannedProbe, ...]:
-        return tuple(
-            PlannedProbe(region, emptiest(open_[region], 0)[2], why)
-            for region, why in regions.items()
-        )
-
     if place.location is None and not sure:
         why = "place unknown: regions far from one another"
-        return ProbePlan(planned(_spread(world, open_, (), max(count, WIDENED), why)))
+        return ProbePlan(_planned(_spread(world, open_, (), max(count, WIDENED), why), open_))
     wanted = _wanted(place, world, learned, others, open_)
     looked_at = list(wanted)[: count + EXTRA]
     first = {one: wanted[one] for one in looked_at if one not in sure}
     here = place.location
     if sure or here is None or not looked_at:
-        return ProbePlan(planned(first))
+        return ProbePlan(_planned(first, open_))
     nearest = great_circle_km(here, world.topology.regions[looked_at[0]].location)
+    return ProbePlan(_planned(first, open_), SLOW_MS + SLOW_FIBRE * fibre_rtt_ms(nearest))
+
+
+def plan_more(plan: ProbePlan, world: World, *, now: float) -> tuple[PlannedProbe, ...]:
+    """Return what a client should measure too when everything in `plan` is slow: regions far from one another.
+
+    Apart from the plan, because few clients come to it.
+    """
+    if plan.more_above_ms is None:
+        return ()
+    open_ = _open(world, now)
+    taken = tuple(probe.region for probe in plan.first)
     why = "no near region answers as quickly as it should: a region far from the others"
-    more = _spread(world, open_, tuple(first), SENTINELS, why)
-    above_ms = SLOW_MS + SLOW_FIBRE * fibre_rtt_ms(nearest)
-    return ProbePlan(planned(first), planned(more), above_ms)
+    return _planned(_spread(world, open_, taken, SENTINELS, why), open_)
+
+
+def _open(world: World, now: float) -> dict[RegionId, Sequence[Opening]]:
+    return {
+        region: nodes
+        for region, nodes in openings(world, now=now).by_region.items()
+        if nodes and region in world.topology.regions
+    }
+
+
+def _planned(
+    regions: Mapping[RegionId, str], open_: Mapping[RegionId, Sequence[Opening]]
+) -> tuple[PlannedProbe, ...]:
+    return tuple(
+        PlannedProbe(region, emptiest(open_[region], 0)[2], why) for region, why in regions.items()
+    )
 
 
 def _is_sure(rtt: RttEstimate) -> bool:
@@ -123,16 +138,16 @@ def _wanted(
 ) -> dict[RegionId, str]:
     """Return regions with the reason to measure them, the most telling first."""
     topology = world.topology
+    placed = by_place(place, topology, world.region_rtt)
     wanted: dict[RegionId, str] = {}
     if place.location is not None:
-        here = place.location
-        distance = {one: great_circle_km(here, topology.regions[one].location) for one in open_}
-        count = 1 if others else topology.policy.probe_regions
-        for region in sorted(distance, key=lambda one: (distance[one], one))[:count]:
-            wanted[region] = f"{distance[region]:.0f} km away ({place.source})"
+        nearest = sorted((placed[one].rtt_ms, one) for one in open_)
+        for _, region in nearest[: 1 if others else topology.policy.probe_regions]:
+            km = great_circle_km(place.location, topology.regions[region].location)
+            wanted[region] = f"{km:.0f} km away ({place.source})"
         if not others:
             return wanted
-    known = estimate({}, place, topology, world.region_rtt, learned).rtts
+    known = with_known(learned, placed, world.region_rtt)
     cost = _cost(known, world, others, open_)
     ranked = sorted(cost, key=cost.__getitem__)
     weight = (1 + topology.policy.edge_weight) / 2
@@ -169,20 +184,16 @@ def _spread(
     world: World, open_: Collection[RegionId], taken: Collection[RegionId], count: int, why: str
 ) -> dict[RegionId, str]:
     """Return up to `count` more regions, each the farthest, in round-trip time, from all taken before it."""
-    rtts = world.region_rtt
-    nearest = {
-        region: min([between(rtts, region, one) for one in taken], default=math.inf)
-        for region in sorted(open_)
-        if region not in taken
-    }
+    left = sorted(region for region in open_ if region not in taken)
+    nearest = [math.inf] * len(left)
+    for one in taken:
+        nearest = list(map(min, nearest, to_each(world.region_rtt, one, left)))
     picked: dict[RegionId, str] = {}
-    while nearest and len(picked) < count:
+    while left and len(picked) < count:
         # The first of equals, and they are in order of id.
-        region = max(nearest, key=nearest.__getitem__)
-        del nearest[region]
+        farthest = nearest.index(max(nearest))
+        del nearest[farthest]
+        region = left.pop(farthest)
         picked[region] = why
-        for other, distance in nearest.items():
-            to_it = between(rtts, other, region)
-            if to_it < distance:
-                nearest[other] = to_it
+        nearest = list(map(min, nearest, to_each(world.region_rtt, region, left)))
     return picked

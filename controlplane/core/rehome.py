@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from controlplane.core.delay import SFU_MS
 from controlplane.core.load import ROOM_HEADROOM
-from controlplane.core.mesh import between
+from controlplane.core.mesh import to_each
 from controlplane.core.model import (
     Assignment,
     Join,
@@ -163,15 +163,13 @@ def _best_step(table: "_Table", least: float, budget: int) -> tuple[float, list[
 
 
 class _Hosts:
-    """The node that would take newcomers of this room in each region; regions without one are not there."""
+    """The node that would take newcomers of this room in each of `regions`; the others have none."""
 
     def __init__(self, people: Sequence[Assignment], world: World, now: float) -> None:
         self._carriers = {one.node for one in people}
         self._lot = zlib.crc32(people[0].room.encode())
         self._open = openings(world, now=now).by_region
-
-    def __contains__(self, region: RegionId) -> bool:
-        return bool(self._open.get(region))
+        self.regions = frozenset(region for region, open_ in self._open.items() if open_)
 
     def node(self, region: RegionId) -> NodeId:
         """Return the region's node: the room's own while it has headroom, else the emptiest."""
@@ -205,14 +203,10 @@ class _Table:
         size = len(self.regions)
         self.between = [[SFU_MS] * size for _ in range(size)]
         for a, region in enumerate(self.regions):
-            for b in range(a):
-                link = between(world.region_rtt, self.regions[b], region) / 2 + 2 * SFU_MS
-                self.between[a][b] = self.between[b][a] = link
-        anybody = [
-            at
-            for at, region in enumerate(self.regions)
-            if region in hosts and region in world.topology.regions
-        ]
+            for b, rtt in enumerate(to_each(world.region_rtt, region, self.regions[:a])):
+                self.between[a][b] = self.between[b][a] = rtt / 2 + 2 * SFU_MS
+        open_ = hosts.regions & world.topology.regions.keys()
+        anybody = [at for at, region in enumerate(self.regions) if region in open_]
         self.allowed = []
         for one, seat in zip(people, self.seats, strict=True):
             if _was_moved(one, now) or one.region not in one.rtts:
@@ -248,7 +242,7 @@ class _Table:
 def _promising(people: Sequence[Assignment], hosts: _Hosts, world: World) -> list[RegionId]:
     """Return the regions in use, the nearest few of each person and the best few for all of them together."""
     found = {one.region for one in people}
-    open_ = [region for region in sorted(world.topology.regions) if region in hosts]
+    open_ = sorted(hosts.regions & world.topology.regions.keys())
     everywhere = range(len(open_))
     total = [0.0] * len(open_)
     for one in people:
@@ -261,13 +255,11 @@ def _promising(people: Sequence[Assignment], hosts: _Hosts, world: World) -> lis
 
 def _access(one: Assignment, regions: Sequence[RegionId]) -> list[float]:
     """Return the round trips that count: in doubt the present place is nearer, every other one farther."""
-    found = [one.rtts.get(region) or unknown_rtt() for region in regions]
-    return [
-        max(0.0, rtt.rtt_ms - DOUBT * rtt.spread_ms)
-        if region == one.region
-        else rtt.rtt_ms + DOUBT * rtt.spread_ms
-        for rtt, region in zip(found, regions, strict=True)
-    ]
+    found = [one.rtts.get(region) or _UNKNOWN for region in regions]
+    access = [rtt + DOUBT * spread for rtt, spread, *_ in found]
+    here = regions.index(one.region)
+    access[here] = max(0.0, found[here].rtt_ms - DOUBT * found[here].spread_ms)
+    return access
 
 
 def _allowed(
@@ -280,7 +272,7 @@ def _allowed(
         for at, region in enumerate(regions)
         if region == one.region
         or (
-            region in hosts
+            region in hosts.regions
             and region_refusal(join, region, world.topology.regions.get(region)) is None
         )
     ]

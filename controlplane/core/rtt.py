@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
-from statistics import median
 from types import MappingProxyType
 
 from controlplane.core.geo import (
@@ -120,24 +119,52 @@ def estimate(
     measured = _usable(probes, topology, notes)
     _set_contradicting_aside(measured, place, topology, notes)
     place = _reconcile(measured, place, topology, notes)
-    known = {
-        region: fuse([one for one in (measured.get(region), learned.get(region)) if one])
-        for region in sorted({*measured, *learned})
-        if region in topology.regions
+    both = {
+        region: fuse((measured[region], learned[region]))
+        for region in measured
+        if region in learned
     }
+    known = {**learned, **measured, **both}
+    rtts = with_known(known, by_place(place, topology, region_rtt), region_rtt)
+    return Estimates(rtts, place.location, place.source, tuple(notes[:MAX_NOTES]), measured)
+
+
+def by_place(place: Place, topology: Topology, region_rtt: Mapping[Pair, float]) -> Rtts:
+    """Return what the place alone says of every region, in order of id."""
+    regions = topology.regions
+    if place.region is not None:
+        beside = {
+            region: 0.0 if region == place.region else between(region_rtt, place.region, region)
+            for region in sorted(regions)
+        }
+        return {
+            region: RttEstimate(OVERRIDE_RTT_MS + link, OVERRIDE_SPREAD_MS, RttSource.OVERRIDE)
+            for region, link in beside.items()
+        }
+    if place.location is None:
+        return dict.fromkeys(sorted(regions), unknown_rtt())
+    return _by_distance(place.location, topology)
+
+
+def with_known(known: Rtts, placed: Rtts, region_rtt: Mapping[Pair, float]) -> Rtts:
+    """Return an estimate for every region of `placed`, which is what the place says, from that and what is `known`."""
+    known = {region: known[region] for region in placed if region in known}
+    if not known:
+        return placed
     rtts = {}
-    for region in sorted(topology.regions):
+    for region, one in placed.items():
         direct = known.get(region)
         if direct is not None and direct.spread_ms <= CERTAIN_MS:
             rtts[region] = direct
             continue
-        placed = _from_place(region, place, topology, region_rtt)
-        if known:
-            evidence = direct, _via_mesh(region, known, region_rtt), placed
-            rtts[region] = fuse(list(filter(None, evidence)))
-        else:
-            rtts[region] = placed or unknown_rtt()
-    return Estimates(rtts, place.location, place.source, tuple(notes[:MAX_NOTES]), measured)
+        evidence = [] if direct is None else [direct]
+        through = _via_mesh(region, known, region_rtt)
+        if through is not None:
+            evidence.append(through)
+        if one.source is not RttSource.UNKNOWN:
+            evidence.append(one)
+        rtts[region] = fuse(evidence)
+    return rtts
 
 
 def completed(one: Assignment, topology: Topology, region_rtt: Mapping[Pair, float]) -> Assignment:
@@ -194,7 +221,7 @@ def _usable(probes: Probes, topology: Topology, notes: list[str]) -> dict[Region
         if region not in topology.regions:
             notes.append(f"The probe of {region} is set aside: there is no such region.")
             continue
-        good = sorted(sample for sample in probes[region] if usable_rtt(sample))
+        good = sorted(filter(usable_rtt, probes[region]))
         if len(good) < len(probes[region]):
             bad = len(probes[region]) - len(good)
             notes.append(
@@ -204,7 +231,7 @@ def _usable(probes: Probes, topology: Topology, notes: list[str]) -> dict[Region
         while len(good) > 2 and _is_too_good(good):
             notes.append(
                 f"A sample of {region} ({good[0]:.1f} ms) is set aside: "
-                f"the others are about {median(good):.0f} ms."
+                f"the others are about {_median(good):.0f} ms."
             )
             del good[0]
         if good:
@@ -213,15 +240,20 @@ def _usable(probes: Probes, topology: Topology, notes: list[str]) -> dict[Region
 
 
 def _is_too_good(samples: Sequence[float]) -> bool:
-    middle = median(samples)
+    middle = _median(samples)
     return samples[0] < middle / CONTRADICTION and middle - samples[0] > CONTRADICTION_MS
 
 
 def _probe(samples: Sequence[float]) -> RttEstimate:
     """Return the estimate of usable samples in ascending order."""
     best = samples[0]
-    spread = median(samples) - best if len(samples) > 1 else SINGLE_SAMPLE_SPREAD * best
+    spread = _median(samples) - best if len(samples) > 1 else SINGLE_SAMPLE_SPREAD * best
     return RttEstimate(best, max(PROBE_SPREAD_MS, spread), RttSource.PROBE)
+
+
+def _median(ordered: Sequence[float]) -> float:
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _set_contradicting_aside(
@@ -308,41 +340,32 @@ def _via_mesh(
 
     Only one: those through several regions share the client's own last mile and are not independent.
     """
-    found: tuple[float, float, RttEstimate] | None = None
-    for other, rtt in known.items():
+    found: RttEstimate | None = None
+    least = math.inf
+    for other, (rtt, own_spread, _, age_s) in known.items():
         if other == region:
             continue
         link = region_rtt.get((other, region))
         if link is None:
             link = between(region_rtt, other, region)
-        leg = min(rtt.rtt_ms, link)
-        spread = VIA_SPREAD_MS + VIA_SPREAD * leg + rtt.spread_ms
-        if found is None or spread < found[0]:
-            found = spread, rtt.rtt_ms + link - VIA_EXCESS * leg, rtt
-    if found is None:
-        return None
-    spread, through, rtt = found
-    return RttEstimate(through, spread, RttSource.VIA_MESH, rtt.age_s)
+        leg = min(rtt, link)
+        spread = VIA_SPREAD_MS + VIA_SPREAD * leg + own_spread
+        if spread < least:
+            least = spread
+            found = RttEstimate(rtt + link - VIA_EXCESS * leg, spread, RttSource.VIA_MESH, age_s)
+    return found
 
 
-def _from_place(
-    region: RegionId, place: Place, topology: Topology, region_rtt: Mapping[Pair, float]
-) -> RttEstimate | None:
-    if place.region is not None:
-        link = 0.0 if region == place.region else between(region_rtt, place.region, region)
-        return RttEstimate(OVERRIDE_RTT_MS + link, OVERRIDE_SPREAD_MS, RttSource.OVERRIDE)
-    if place.location is None:
-        return None
-    here, there = place.location, topology.regions[region].location
-    return _by_distance(here.lat, here.lon, here.radius_km, there.lat, there.lon)
-
-
-@lru_cache(maxsize=65_536)
-def _by_distance(
-    lat: float, lon: float, radius_km: float | None, region_lat: float, region_lon: float
-) -> RttEstimate:
-    """Return the distance model's estimate. Kept: a client asks for a plan, then joins, then is joined again."""
-    distance = great_circle_km(Location(lat, lon), Location(region_lat, region_lon))
-    return RttEstimate(
-        client_rtt_ms(distance), client_spread_ms(distance, radius_km), RttSource.GEO
-    )
+@lru_cache(maxsize=1024)
+def _by_distance(here: Location, topology: Topology) -> Rtts:
+    """Return the distance model's estimates. Kept: a client asks for a plan, then joins, then is joined again."""
+    km = {
+        region: great_circle_km(here, topology.regions[region].location)
+        for region in sorted(topology.regions)
+    }
+    return {
+        region: RttEstimate(
+            client_rtt_ms(distance), client_spread_ms(distance, here.radius_km), RttSource.GEO
+        )
+        for region, distance in km.items()
+    }

@@ -1,6 +1,7 @@
 """Seats of a room as numbers, and what moving people costs: the arithmetic of core/rehome.py."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import compress
 from typing import Protocol
 
 EPSILON = 1e-6
@@ -29,49 +30,51 @@ class Seating:
     cost = sum over people of access x partners + sum over pairs that exchange media of `between`. With F[r] the sum
     of `between[r][…]` over everybody, and over publishers alone, moving one person from a to b changes the second
     part by F[b] - between[b][a] - (F[a] - between[a][a]).
+
+    `_seen` is F as each person sees it: a viewer exchanges media with publishers only.
     """
 
     def __init__(self, table: Table, seats: Sequence[int]) -> None:
         self._table = table
         self.seats = list(seats)
-        self._all = self._sums(range(len(self.seats)))
-        publishers = [person for person, publishes in enumerate(table.publishes) if publishes]
-        all_publish = len(publishers) == len(self.seats)
-        self._publishers = self._all.copy() if all_publish else self._sums(publishers)
+        self._all = self._sums(self.seats)
+        speaking = list(compress(self.seats, table.publishes))
+        # One list where everybody publishes, as in most rooms.
+        self._publishers = self._all if speaking == self.seats else self._sums(speaking)
+        self._seen = [self._all if speaks else self._publishers for speaks in table.publishes]
         self.cost = 0.0
-        for person, seat in enumerate(self.seats):
-            own = table.between[seat][seat] if table.publishes[person] else 0.0
-            links = self._links(person)[seat] - own
-            self.cost += table.access[person][seat] + links / 2
+        for seat, seen, speaks, access in zip(
+            self.seats, self._seen, table.publishes, table.access, strict=True
+        ):
+            own = table.between[seat][seat] if speaks else 0.0
+            self.cost += access[seat] + (seen[seat] - own) / 2
 
-    def _sums(self, people: Iterable[int]) -> list[float]:
-        """Return F over some of the people."""
-        count: dict[int, int] = {}
-        for person in people:
-            seat = self.seats[person]
-            count[seat] = count.get(seat, 0) + 1
-        rows = [[n * ms for ms in self._table.between[seat]] for seat, n in sorted(count.items())]
-        nothing = [0.0] * len(self._table.between)
-        return [sum(column) for column in zip(nothing, *rows, strict=True)]
-
-    def _links(self, person: int) -> list[float]:
-        """Return F as this person sees it: a viewer exchanges media with publishers only."""
-        return self._all if self._table.publishes[person] else self._publishers
+    def _sums(self, seats: Sequence[int]) -> list[float]:
+        """Return F over the people of these seats."""
+        total = [0.0] * len(self._table.between)
+        for seat in sorted(set(seats)):
+            people = seats.count(seat)
+            total = [
+                ms + people * more
+                for ms, more in zip(total, self._table.between[seat], strict=True)
+            ]
+        return total
 
     def _add(self, person: int, seat: int, sign: int) -> None:
         row = self._table.between[seat]
-        for region, ms in enumerate(row):
-            self._all[region] += sign * ms
-        if self._table.publishes[person]:
+        changed = [self._all]
+        if self._table.publishes[person] and self._publishers is not self._all:
+            changed.append(self._publishers)
+        for sums in changed:
             for region, ms in enumerate(row):
-                self._publishers[region] += sign * ms
+                sums[region] += sign * ms
 
     def change(self, person: int, to: int) -> float:
         """Return by how much the cost grows when one person moves."""
         table, seat = self._table, self.seats[person]
         if seat == to:
             return 0.0
-        links, row = self._links(person), table.access[person]
+        links, row = self._seen[person], table.access[person]
         own = table.publishes[person]  # viewers are not in the sums that they see
         there = links[to] - (table.between[to][seat] if own else 0.0)
         here = links[seat] - (table.between[seat][seat] if own else 0.0)
@@ -96,11 +99,10 @@ class Seating:
         for person, allowed in enumerate(table.allowed):
             if len(allowed) < 2:
                 continue
-            seat, row, links = self.seats[person], table.access[person], self._links(person)
+            seat, row, links = self.seats[person], table.access[person], self._seen[person]
             if table.publishes[person]:
-                own = table.between[
-                    seat
-                ]  # its own part of the sums; viewers are not in those that they see
+                # Its own part of the sums; viewers are not in those that they see.
+                own = table.between[seat]
                 costs = [row[to] + links[to] - own[to] for to in allowed]
             else:
                 costs = [row[to] + links[to] for to in allowed]

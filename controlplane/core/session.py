@@ -4,8 +4,9 @@ Everything is complete in itself: a report is the node's whole state, a snapshot
 one costs time, never truth.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from controlplane.core.model import (
     NodeId,
@@ -13,6 +14,7 @@ from controlplane.core.model import (
     RegionId,
     RoomId,
     TrackStatus,
+    TurnServer,
 )
 
 
@@ -57,8 +59,6 @@ class ParticipantReport:
     tracks: tuple[TrackStatus, ...] = ()
     slots: int = 0
     """Slots that it receives into; 0 when it only publishes."""
-    rtt_ms: float | None = None
-    """Smallest of the last round trips to the client, measured by the node; None while unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,17 @@ class LinkReport:
     state: str
     """"connecting", "up" or "down"."""
     tracks: tuple[str, ...] = ()
+
+
+class LinkFigures(NamedTuple):
+    """What a link has carried since it was opened, in packets."""
+
     packets: int = 0
+    """Sent, without repairs."""
     repaired: int = 0
+    """Sent again because the far end asked."""
     lost: int = 0
+    """Reported missing, and never got."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +95,11 @@ class PeerRtt:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """The complete state of a node."""
+    """The complete state of a node.
+
+    Who reads reports may compare `participants` and `links` with those of the report before: while nothing changes
+    they are the same objects, and comparing costs nothing.
+    """
 
     sequence: int
     load: float
@@ -95,13 +107,18 @@ class NodeReport:
     participants: tuple[ParticipantReport, ...] = ()
     links: tuple[LinkReport, ...] = ()
     rtts: tuple[PeerRtt, ...] = ()
+    """To the nodes that the snapshot asks for."""
+    client_rtts: Sequence[float] = ()
+    """For each participant the smallest of the last round trips to the client in milliseconds, 0 while unknown; empty
+    when nothing is known of anybody."""
+    link_figures: Sequence[LinkFigures] = ()
+    """For each link; empty when nothing is known."""
 
 
 # --- to the node --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class LinkSpec:
+class LinkSpec(NamedTuple):
     """One direction of one room between two nodes: the unit of a cascade."""
 
     room: RoomId
@@ -131,6 +148,30 @@ class EndSession:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnSecret:
+    """A shared secret of the region's TURN servers and the control plane."""
+
+    value: str = field(repr=False)
+    not_after: int
+    """Seconds since 1970; no credential that it signed is good after this."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOrders:
+    """Everything that a TURN server beside a node has to know to serve without asking anybody."""
+
+    realm: str
+    secrets: tuple[TurnSecret, ...]
+    """Each by which a credential may be signed now or soon."""
+    peers: tuple[str, ...]
+    """IP addresses that it may relay to: those of the region's nodes."""
+    servers: tuple[TurnServer, ...]
+    """The region's, as clients are told of them."""
+    transports: tuple[str, ...]
+    """"udp", "tcp", "tls"."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSnapshot:
     """The whole desired state of one node."""
 
@@ -145,3 +186,7 @@ class NodeSnapshot:
     draining: bool = False
     end_sessions: tuple[EndSession, ...] = ()
     report_interval_ms: int = 500
+    control_planes: tuple[str, ...] = ()
+    """Where the replicas that live answer NodeService, as host:port."""
+    turn: TurnOrders | None = None
+    """None when the region has no TURN server, or no secret is configured."""

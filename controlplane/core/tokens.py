@@ -19,12 +19,16 @@ def audience(assignment: Assignment) -> tuple[NodeId, ...]:
 
 
 def participant_claims(
-    assignment: Assignment, aud: Sequence[NodeId], *, now: float
+    assignment: Assignment, aud: Sequence[NodeId], *, id_: str, now: float
 ) -> dict[str, object]:
-    """Return the claims of a token that can be used for TOKEN_TTL_S seconds from `now`."""
+    """Return the claims of a token that can be used for TOKEN_TTL_S seconds from `now`, once at each door of a node.
+
+    `id_` is random, and no other token's.
+    """
     issued = int(now)
     return {
         "iss": ISSUER,
+        "jti": id_,
         "aud": list(aud),
         "sub": assignment.participant,
         "room": assignment.room,

@@ -1,7 +1,8 @@
 """What callers are answered: addresses, tokens, ICE servers, the regions to measure. Decides nothing."""
 
+import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controlplane.core.allocate import Refused
 from controlplane.core.model import (
@@ -19,21 +20,9 @@ from controlplane.core.probes import PlannedProbe
 from controlplane.core.rtt import Estimates
 from controlplane.core.sums import Sums
 from controlplane.core.tokens import TOKEN_TTL_S, audience, participant_claims
-from controlplane.core.turn import region_secret, turn_credential, turn_urls, turn_user
-from controlplane.services.ports import TokenSigner
+from controlplane.core.turn import signing_secret, turn_credential, turn_urls, turn_user
+from controlplane.services.ports import TokenSigner, TurnKeeper
 from controlplane.store.base import Admitted
-
-
-@dataclass(frozen=True, slots=True)
-class NodeAddress:
-    """A node as a client needs it."""
-
-    id: NodeId
-    region: RegionId
-    whip_url: str
-    """Where to publish (RFC 9725)."""
-    whep_url: str
-    """Where to play."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +35,28 @@ class IceServer:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeAddress:
+    """A node as a client needs it."""
+
+    id: NodeId
+    region: RegionId
+    whip_url: str
+    """Where to publish (RFC 9725)."""
+    whep_url: str
+    """Where to play."""
+    ice_servers: tuple[IceServer, ...] = ()
+    """Of a fallback in the answer to a join: TURN servers relay to the nodes of their own region only."""
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """The answer to a join."""
 
     assignment: Assignment
     created: bool
     """False when the same session already had this assignment."""
+    degraded: bool
+    """The other replicas do not know it (safely) yet: the state that they share is out of reach."""
     token: str = field(repr=False)
     """Compact JWS for the node and the fallbacks."""
     token_expires_at: float
@@ -60,7 +65,7 @@ class Joined:
     """Empty when the region has no TURN server or no TURN secret is configured."""
     node: NodeAddress
     fallbacks: tuple[NodeAddress, ...]
-    """At most two, the best first."""
+    """At most two, the best first, each with ICE servers of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,39 +131,45 @@ class Preview:
 class Answers:
     """Builds the answers to joins."""
 
-    def __init__(self, signer: TokenSigner, turn_secret: bytes | None) -> None:
-        """`turn_secret` is the master secret of TURN credentials; without it no TURN server is handed out."""
+    def __init__(self, signer: TokenSigner, turn: TurnKeeper | None) -> None:
+        """Without `turn` no TURN server is handed out."""
         self._signer = signer
-        self._turn_secret = turn_secret
+        self._turn = turn
 
     def joined(self, outcome: Admitted, world: World, now: float) -> Joined:
         """Return the answer for an assignment that is in force, with a fresh token."""
         assignment = outcome.assignment
-        claims = participant_claims(assignment, audience(assignment), now=now)
+        token_id = secrets.token_urlsafe(12)
+        claims = participant_claims(assignment, audience(assignment), id_=token_id, now=now)
         seat = Seat.of(assignment, world.nodes)
+        nearby = {
+            id_: self._ice_servers(assignment, world.topology.regions.get(id_), now)
+            for id_ in {node.region for node in (seat.node, *seat.fallbacks)}
+        }
         return Joined(
             assignment=assignment,
             created=outcome.created,
+            degraded=outcome.degraded,
             token=self._signer.sign(claims),
             token_expires_at=float(int(now) + TOKEN_TTL_S),
-            ice_servers=self._ice_servers(
-                assignment, world.topology.regions.get(assignment.region), now
-            ),
+            ice_servers=nearby[seat.node.region],
             node=seat.node,
-            fallbacks=seat.fallbacks,
+            fallbacks=tuple(
+                replace(node, ice_servers=nearby[node.region]) for node in seat.fallbacks
+            ),
         )
 
     def _ice_servers(
         self, assignment: Assignment, region: Region | None, now: float
     ) -> tuple[IceServer, ...]:
         """Return the TURN servers beside the node: a relay elsewhere would move the repair loop away from it."""
-        if self._turn_secret is None or region is None:
+        if self._turn is None or region is None:
             return ()
         urls = turn_urls(region.turn_servers, region.turn_transports)
         if not urls:
             return ()
         turn = turn_credential(
-            region_secret(self._turn_secret, region.id),
+            signing_secret(self._turn.masters(), region.id, now),
             turn_user(assignment.room, assignment.participant),
             now=now,
         )

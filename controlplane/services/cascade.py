@@ -1,18 +1,24 @@
 """Keeps the cascade of each room in step with who sits where. Level-triggered: a refresh too many does nothing.
 
+Every replica plans every room, from the same seats to the same links, and wakes the nodes that it hears. The replica
+whose duty the room is says so in an event.
+
 Make before break: who was moved is still on the old node until the client has connected to the new one. So the old
 node keeps its links for MOVE_GRACE_S, as if that person still sat there.
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import structlog
 
-from controlplane.core.cascade import Ends, Links, diff, ends, plan, plan_of_node, validate
-from controlplane.core.model import Assignment, NodeId, RoomId
+from controlplane.core.cascade import Ends, LinkDiff, Links, diff, ends, plan, validate
+from controlplane.core.model import Assignment, NodeId, NodeState, RoomId, World
+from controlplane.core.session import LinkSpec
 from controlplane.core.sums import Sums, adding
+from controlplane.services.duties import Duties
 from controlplane.services.ports import Clock, FleetNotifier
 from controlplane.services.world import Worlds
 from controlplane.store.base import Store
@@ -22,6 +28,9 @@ log = structlog.get_logger(__name__)
 MOVE_GRACE_S = 5.0
 """A moved participant may still receive at its old node for this long: an event to the signalling server, one to the
 client, ICE and DTLS take about a second on any path."""
+
+AT_ONCE = 50
+"""Rooms that are planned before others get their turn: 2 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +47,25 @@ class _Left:
 class Cascades:
     """Plans the links of rooms, says what changed, and wakes the nodes concerned."""
 
-    def __init__(self, store: Store, worlds: Worlds, notifier: FleetNotifier, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, worlds: Worlds, notifier: FleetNotifier, duties: Duties, clock: Clock
+    ) -> None:
         self._store = store
         self._worlds = worlds
         self._notifier = notifier
+        self._duties = duties
         self._clock = clock
         self._known: dict[RoomId, tuple[Ends, Links]] = {}
-        """The links of each room that has any, and what they follow from, as of its last refresh: what changes are seen
-        against."""
+        """The links of each room, and what they follow from, as of its last refresh: what changes are seen against."""
+        self._of_node: dict[NodeId, set[LinkSpec]] = {}
+        """The same links by the nodes at their ends."""
+        self._in_order: dict[NodeId, tuple[LinkSpec, ...]] = {}
+        """The same in order, for the nodes that were asked about; dropped on a change."""
         self._turns: WeakValueDictionary[RoomId, asyncio.Lock] = WeakValueDictionary()
         self._left: dict[RoomId, list[_Left]] = {}
         """As many as were moved within MOVE_GRACE_S."""
+        self._there: frozenset[NodeId] = frozenset()
+        """Nodes that were not lost at the last sweep."""
 
     async def links(self, room: RoomId) -> Links:
         """Return the links that the room needs now; changes nothing."""
@@ -56,20 +73,20 @@ class Cascades:
         world = await self._worlds.load(now=now)
         return plan(room, await self._present(room, now), world)
 
-    async def of_node(self, node: NodeId) -> Links:
-        """Return the links of all rooms that this node takes part in."""
-        now = self._clock.now()
-        world = await self._worlds.load(now=now)
+    async def of_node(self, node: NodeId, *, anew: bool = False) -> tuple[LinkSpec, ...]:
+        """Return the links of all rooms that this node takes part in, in order: the same object while none changes.
+
+        Rooms that were never looked at are planned first; with `anew` all of the node's are.
+        """
         rooms = {one.room for one in await self._store.assignments_on(node)}
-        rooms |= {
-            room for room, left in self._left.items() if any(one.seat.node == node for one in left)
-        }
-        links = [
-            link
-            for room in sorted(rooms)
-            for link in plan_of_node(room, node, await self._present(room, now), world)
-        ]
-        return frozenset(links)
+        await self._refresh_all(rooms if anew else [id_ for id_ in rooms if id_ not in self._known])
+        if node not in self._in_order:
+            self._in_order[node] = tuple(sorted(self._of_node.get(node, ())))
+        return self._in_order[node]
+
+    def forget(self, node: NodeId) -> None:
+        """Drop what is only kept for a node's sake."""
+        self._in_order.pop(node, None)
 
     def moved(self, before: Assignment, after: Assignment) -> None:
         """Note that somebody sits on another node now; `refresh` is the caller's, once for a room."""
@@ -78,46 +95,79 @@ class Cascades:
             self._left.setdefault(before.room, []).append(left)
 
     async def sweep(self) -> None:
-        """Let go of old seats whose time is over. Call about 4 times a second."""
+        """Let go of old seats whose time is over, and of nodes that were lost. Call about 4 times a second."""
         now = self._clock.now()
         over = [room for room, left in self._left.items() if any(one.is_over(now) for one in left)]
         for room in over:
             staying = [one for one in self._left.pop(room) if not one.is_over(now)]
             if staying:
                 self._left[room] = staying
-            await self.refresh(room)
+        nodes = await self._store.nodes()
+        there = frozenset(id_ for id_, one in nodes.items() if one.state is not NodeState.LOST)
+        changed, self._there = there ^ self._there, there
+        rooms = set(over)
+        for node in changed:
+            rooms |= {one.room for one in await self._store.assignments_on(node)}
+        await self._refresh_all(rooms)
 
-    async def refresh(self, room_id: RoomId) -> None:
-        """Plan the room anew. On a change: append cascade.changed and wake the nodes at either end of it.
+    async def refresh(self, room: RoomId) -> None:
+        """Plan the room anew. On a change: append cascade.changed and wake the nodes at either end of it."""
+        await self._refresh(room, None)
 
-        One refresh of a room at a time, so that what is known never goes back to an older reading.
-        """
-        turn = self._turns.setdefault(room_id, asyncio.Lock())
+    # --- inside ---------------------------------------------------------------------------------
+
+    async def _refresh_all(self, rooms: Iterable[RoomId]) -> None:
+        world: World | None = None
+        for index, room in enumerate(sorted(rooms)):
+            if world is None or index % AT_ONCE == 0:
+                # Others go in between, and a node may be lost or the topology replaced.
+                await asyncio.sleep(0)
+                world = await self._worlds.load(now=self._clock.now())
+            await self._refresh(room, world)
+
+    async def _refresh(self, room: RoomId, world: World | None) -> None:
+        """Plan a room. One refresh of a room at a time, so that what is known never goes back to an older reading."""
+        turn = self._turns.setdefault(room, asyncio.Lock())
+        if turn.locked():
+            world = None  # by then it would be old
         async with turn:
             now = self._clock.now()
-            world = await self._worlds.load(now=now)
-            sums = await self._present(room_id, now)
-            known, before = self._known.get(room_id, (None, frozenset()))
+            world = world or await self._worlds.load(now=now)
+            sums = await self._present(room, now)
+            known, before = self._known.get(room, (None, frozenset()))
             needed = ends(sums, world)
             if needed == known:
                 return  # most joins: a room of many nodes has hundreds of links
-            after = plan(room_id, sums, world)
+            after = plan(room, sums, world)
+            problems = validate(after, room, sums, world)
+            if problems:
+                log.error("cascade refused", room=room, problems=problems)
+                return
+            if needed.receivers:
+                self._known[room] = needed, after
+            else:
+                self._known.pop(room, None)
             change = diff(before, after)
             if not change.nodes:
                 return
-            problems = validate(after, room_id, sums, world)
-            if problems:
-                log.error("cascade refused", room=room_id, problems=problems)
-                return
-            if after:
-                self._known[room_id] = needed, after
-            else:
-                self._known.pop(room_id, None)
-            links = [{"from": link.from_node, "to": link.to_node} for link in sorted(after)]
-            await self._store.append_event(
-                "cascade.changed", {"room": room_id, "links": links}, now=now
-            )
+            self._keep(change)
+            if self._duties.is_mine(room):
+                links = [{"from": link.from_node, "to": link.to_node} for link in sorted(after)]
+                data = {"room": room, "links": links}
+                await self._store.append_event("cascade.changed", data, now=now)
             self._notifier.wake(change.nodes)
+
+    def _keep(self, change: LinkDiff) -> None:
+        for link in change.removed:
+            for node in (link.from_node, link.to_node):
+                self._of_node[node].discard(link)
+                if not self._of_node[node]:
+                    del self._of_node[node]
+        for link in change.added:
+            for node in (link.from_node, link.to_node):
+                self._of_node.setdefault(node, set()).add(link)
+        for node in change.nodes:
+            self._in_order.pop(node, None)
 
     async def _present(self, room: RoomId, now: float) -> Sums:
         """Return the room with those who are still on the node that they are moved away from."""

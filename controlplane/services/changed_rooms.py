@@ -5,6 +5,7 @@ LATEST_S after its first change, so that a room where people come all the time i
 has to be quiet for LEFT_QUIET_S.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from controlplane.core.model import RoomId
@@ -36,9 +37,16 @@ class _Waiting:
 class ChangedRooms:
     """A bounded waiting room, each room in it once. Of too many, the one that has waited longest goes."""
 
-    def __init__(self, dropped: Counter, *, max_rooms: int = MAX_ROOMS) -> None:
-        """`dropped` counts the rooms that did not fit."""
+    def __init__(
+        self,
+        dropped: Counter,
+        is_mine: Callable[[RoomId], bool] = lambda _: True,
+        *,
+        max_rooms: int = MAX_ROOMS,
+    ) -> None:
+        """`dropped` counts the rooms that did not fit; a room that is not `is_mine` is another replica's to look at."""
         self._dropped = dropped
+        self._is_mine = is_mine
         self._max = max_rooms
         self._waiting: dict[RoomId, _Waiting] = {}
 
@@ -74,7 +82,7 @@ class ChangedRooms:
                     break
         for room in due:
             del self._waiting[room]
-        return due
+        return [room for room in due if self._is_mine(room)]
 
     def _put(self, room: RoomId, waiting: _Waiting) -> None:
         self._waiting.pop(room, None)

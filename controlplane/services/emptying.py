@@ -8,12 +8,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from controlplane.core.model import Assignment, Node, Region
+from controlplane.core.model import Assignment, Drain, Node, Region
 from controlplane.errors import InvalidInputError
 from controlplane.services.moving import Move, Mover
 
 MOVES_PER_SWEEP = 200
 """People moved per node and sweep, 800 a second: a full node is empty within a second, and a sweep stays short."""
+
+MOVES_AT_ONCE = 400
+"""The same of all nodes together: when a tenth of a large fleet fails, ten thousand people move within seven seconds,
+while joins and reports still have a third of the core."""
 
 MOVE_RETRY_S = 5.0
 """Those whom nobody could take are tried again this often."""
@@ -29,22 +33,9 @@ MAX_PACE = 800.0
 """People a second: what a sweep would do without any pace."""
 
 
-@dataclass(slots=True)
-class Drain:
-    """An operator's wish that a node becomes empty."""
-
-    deadline_at: float
-    """From then on everybody who is left is moved at once."""
-    reason: str
-    pace: float | None = None
-    """People a second who are moved before the deadline; None for nobody."""
-    done: bool = False
-    """It was said that the node is empty."""
-
-    @property
-    def why(self) -> str:
-        """The node's `why` while it drains; its state says that it does."""
-        return self.reason or "an operator empties it"
+def drain_why(drain: Drain) -> str:
+    """Return the node's `why` while it drains; its state says that it does."""
+    return drain.reason or "an operator empties it"
 
 
 @dataclass(slots=True)
@@ -88,7 +79,7 @@ def way_out(
     `region` is None when the topology does not declare the node's region any more.
     """
     if drain is not None and (now >= drain.deadline_at or drain.pace is not None):
-        move = Move(f"node {node.id} drained: {drain.why}", frozenset({node.id}))
+        move = Move(f"node {node.id} drained: {drain_why(drain)}", frozenset({node.id}))
         return WayOut(people, move, None if now >= drain.deadline_at else drain.pace)
     misplaced = _misplaced(people, region)
     if not misplaced:
@@ -113,13 +104,19 @@ class Emptier:
 
     def __init__(self, mover: Mover) -> None:
         self._mover = mover
+        self._left = MOVES_AT_ONCE
+
+    def begin(self) -> None:
+        """Begin a sweep over all nodes."""
+        self._left = MOVES_AT_ONCE
 
     async def empty(self, way: WayOut, leaving: Leaving, *, now: float) -> bool:
         """Move as many people as it is time for, and return whether it was time for any."""
-        allowed = leaving.allowance(way.pace, now=now)
+        allowed = min(leaving.allowance(way.pace, now=now), self._left)
         if now < leaving.next_round_at or not allowed:
             return False
         batch = way.people[leaving.passed_over : leaving.passed_over + allowed]
+        self._left -= len(batch)
         moved = await self._mover.move(batch, way.move)
         leaving.credit = max(0.0, leaving.credit - len(batch))
         leaving.passed_over += len(batch) - moved

@@ -1,51 +1,41 @@
-"""The fleet: nodes come, report, fall silent, drain; their participants are moved when they are lost.
+"""The fleet as its nodes and operators see it: sessions, reports, snapshots, drains.
 
-Which states there are and when silence means something is core/liveness.py's; this keeps the sessions, writes what
-changed, says so in events, and moves people.
+Which states there are and when silence means something is core/liveness.py's; who is lost is services/judging.py's.
+Every replica answers for every node; only the one that a node has its session with takes in what it says.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import structlog
 
-from controlplane.core.liveness import SILENT_LOST_S, NodeEvent, due, step
+from controlplane.core.liveness import WRITTEN_EVERY_S, NodeEvent, step
 from controlplane.core.load import reported_load
-from controlplane.core.model import Assignment, Node, NodeId, NodeState
-from controlplane.core.session import EndSession, NodeHello, NodeReport, NodeSnapshot
+from controlplane.core.model import Drain, Node, NodeId, NodeState
+from controlplane.core.session import NodeHello, NodeReport, NodeSnapshot
 from controlplane.errors import ConflictError, InvalidInputError
-from controlplane.services.emptying import Drain, Emptier, Leaving, WayOut, check_drain, way_out
+from controlplane.services.duties import Duties
+from controlplane.services.emptying import check_drain, drain_why
 from controlplane.services.moving import Move, Mover
+from controlplane.services.node_states import NodeStates
 from controlplane.services.placements import Placements
 from controlplane.services.ports import Clock, FleetNotifier
-from controlplane.services.presence import Presence
+from controlplane.services.presence import Presence, Present
 from controlplane.services.refusals import no_node, not_drainable
-from controlplane.services.reports import link_statuses, registered
+from controlplane.services.reports import is_news, link_statuses, registered
 from controlplane.services.session_rtts import SessionRtts
 from controlplane.services.snapshots import Snapshots
 from controlplane.services.topologies import Topologies
-from controlplane.services.world import MeshRtts
+from controlplane.services.tracking import Tracked, Tracking
+from controlplane.services.world import smallest_rtts
 from controlplane.store.base import Store
 
 log = structlog.get_logger(__name__)
 
-FORGET_LOST_S = 600.0
-"""A lost node stays listed this long, for the operator who looks why, and keeps the live people whom nobody can take:
-if it was only cut off, their calls went on, and it says so when it is back."""
+FIGURES_EVERY = 4
+"""Counters of links are told to the other replicas with every so manieth report, and when a link changes."""
 
-LEASES_EVERY_S = 1.0
-LEASES_AT_ONCE = 500
-"""Leases are half a minute long: a second more does not matter, and a sweep stays short."""
-
-ASLEEP_S = 1.0
-"""Sweeps that lie this far apart, of four a second, mean that this process slept. Then what it did not hear is no
-sign of anybody's death, and silence counts from now."""
-
-_ANNOUNCED = {
-    NodeState.SERVING: "node.ready",
-    NodeState.LOST: "node.lost",
-    NodeState.DRAINING: "node.draining",
-}
+_WAS_THERE = frozenset({NodeState.SERVING, NodeState.SUSPECT, NodeState.DRAINING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +44,8 @@ class NodeSession:
 
     node: NodeId
     number: int
+    is_back: bool = False
+    """The node served when it began: its session was only moved or renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +57,9 @@ class NodeView:
     placed: int
     """People on their way to it, whom its last report does not know."""
     drain: Drain | None = None
-    """What an operator wants of it, as this process was told."""
+    """What an operator wants of it."""
     drain_left_s: float | None = None
     """Seconds until the drain's deadline, 0 behind it."""
-
-
-@dataclass(slots=True)
-class _Tracked:
-    """What this process knows of a node beyond the store."""
-
-    number: int = 0
-    """Of its newest session."""
-    first_report: bool = False
-    """The newest session has reported."""
-    broken_at: float | None = None
-    drain: Drain | None = None
-    ends: tuple[EndSession, ...] = ()
-    leaving: Leaving = field(default_factory=Leaving)
-    settled_for: int = 0
-    """Version of the topology that everybody on the node was held against."""
 
 
 class Fleet:
@@ -94,29 +70,29 @@ class Fleet:
         *,
         store: Store,
         topologies: Topologies,
-        mesh: MeshRtts,
         placements: Placements,
         presence: Presence,
         session_rtts: SessionRtts,
         mover: Mover,
         snapshots: Snapshots,
+        tracking: Tracking,
+        states: NodeStates,
+        duties: Duties,
         notifier: FleetNotifier,
         clock: Clock,
     ) -> None:
         self._store = store
         self._topologies = topologies
-        self._mesh = mesh
         self._placements = placements
         self._presence = presence
         self._session_rtts = session_rtts
         self._mover = mover
-        self._emptier = Emptier(mover)
         self._snapshots = snapshots
+        self._tracking = tracking
+        self._states = states
+        self._duties = duties
         self._notifier = notifier
         self._clock = clock
-        self._tracked: dict[NodeId, _Tracked] = {}
-        self._swept_at = self._awake_since = clock.now()
-        self._leases_at = 0.0
 
     # --- sessions of nodes ----------------------------------------------------------------------
 
@@ -136,38 +112,32 @@ class Fleet:
             raise InvalidInputError("bad-hello", "A node's capacity has to be at least 1.")
         now = self._clock.now()
         known = (await self._store.nodes()).get(hello.node)
-        node = registered(hello, region, known, now=now)
-        tracked = self._tracked.setdefault(hello.node, _Tracked())
-        tracked.number += 1
-        tracked.first_report = False
-        tracked.broken_at = None
-        tracked.leaving = Leaving()
+        node = registered(hello, region, known, replica=self._store.replica, now=now)
+        before = self._tracking.of(hello.node)
+        self._tracking.forget(hello.node)
+        tracked = self._tracking.of(hello.node)
+        tracked.number = before.number + 1
+        tracked.heard_at = now
+        self._presence.forget(hello.node)
         self._snapshots.begin(hello.node, kept=hello.kept_snapshot, now=now)
-        await self._become(
+        await self._states.become(
             node, step(node.state, NodeEvent.HELLO), "connected, its first report is still missing"
         )
-        return NodeSession(hello.node, tracked.number)
+        is_back = known is not None and known.state in _WAS_THERE
+        return NodeSession(hello.node, tracked.number, is_back)
 
     def is_current(self, session: NodeSession) -> bool:
-        """Return whether the node has no newer session."""
-        tracked = self._tracked.get(session.node)
+        """Return whether the node has no newer session here."""
+        tracked = self._tracking.look(session.node)
         return tracked is not None and tracked.number == session.number
 
     async def report(self, session: NodeSession, report: NodeReport) -> None:
         """Take in the node's state. Raises ConflictError ("session-replaced") when a newer session exists."""
         tracked = self._require_current(session)
         now = self._clock.now()
-        node = await self._node(session.node)
-        people = len(report.participants)
-        load = reported_load(report.load, people, node.capacity)
-        node = replace(node, load=load, participants=people, heard_at=now)
-        state = step(node.state, NodeEvent.REPORT)
-        why = ""
-        if tracked.drain is not None:
-            state, why = step(state, NodeEvent.DRAIN), tracked.drain.why
-        await self._become(node, state, why)
-        self._mesh.note(node.id, node.region, report.rtts, now=now)
-        await self._store.put_links(node.id, link_statuses(node.id, report))
+        tracked.heard_at = now
+        node = await self._take_state(session, report, tracked, now)
+        await self._take_links(node.id, report, tracked, now)
         figures = await self._session_rtts.take(node, report, now=now)
         present = await self._presence.take(node, report.participants, figures, now=now)
         if present.ends != tracked.ends:
@@ -175,133 +145,51 @@ class Fleet:
             self._notifier.wake(frozenset({node.id}))
         if not tracked.first_report:
             tracked.first_report = True
-            await self._restarted(node.id, present.vanished)
+            await self._restarted(node.id, present)
 
     async def snapshot_result(self, session: NodeSession, *, version: int, error: str) -> None:
         """Note an ACK (`error` empty) or a NACK of a snapshot. The nonce is the door's to check.
 
         Raises ConflictError ("session-replaced").
         """
-        self._require_current(session)
+        tracked = self._require_current(session)
         if error:
             log.warning("snapshot refused", node=session.node, version=version, why=error[:500])
+        else:
+            tracked.interval_s = (
+                self._snapshots.interval_s(session.node, version) or tracked.interval_s
+            )
 
     async def closed(self, session: NodeSession) -> None:
-        """Note that the stream ended: the node is suspect at once. A no-op for a session that was replaced."""
-        node = (await self._store.nodes()).get(session.node)
-        if node is None or not self.is_current(session):
-            return
-        self._tracked[session.node].broken_at = self._clock.now()
-        await self._become(node, step(node.state, NodeEvent.BROKEN), "session broken")
+        """Note that the stream ended: the node is suspect at once, unless it may already be with another replica.
 
-    async def snapshot(self, node: NodeId) -> NodeSnapshot:
-        """Return the node's whole desired state. Raises NotFoundError ("node-not-found")."""
+        A no-op for a session that was replaced.
+        """
+        tracked = self._tracking.look(session.node)
+        node = (await self._store.nodes()).get(session.node)
+        if node is None or tracked is None or not self.is_current(session):
+            return
+        tracked.broken_at = self._clock.now()
+        if self._duties.is_alone:
+            await self._states.become(node, step(node.state, NodeEvent.BROKEN), "session broken")
+
+    async def snapshot(self, node: NodeId, *, anew: bool = False) -> NodeSnapshot:
+        """Return the node's whole desired state; with `anew` nothing that was planned before is relied on.
+
+        The same object as long as nothing changes. Raises NotFoundError ("node-not-found").
+        """
         found = await self._node(node)
-        tracked = self._tracked.get(node, _Tracked())
-        return await self._snapshots.build(
+        tracked = self._tracking.of(node)
+        snapshot = await self._snapshots.build(
             found,
-            draining=tracked.drain is not None,
+            draining=node in await self._store.drains(),
             ends=tracked.ends,
             now=self._clock.now(),
+            anew=anew,
         )
-
-    # --- what time demands ----------------------------------------------------------------------
-
-    async def sweep(self) -> None:
-        """Do what time demands: liveness, moving the lost, drain deadlines, leases. Call about 4 times a second."""
-        now = self._clock.now()
-        since = now - self._swept_at
-        if not 0 <= since <= ASLEEP_S:
-            log.warning("slept, or the clock was set", seconds=round(since, 1))
-            self._awake_since = now
-        self._swept_at = now
-        if since < 0:
-            await self._clock_went_back(now)
-        for id_ in sorted(await self._store.nodes()):
-            if node := (await self._store.nodes()).get(id_):  # it may have reported meanwhile
-                await self._sweep_node(node, now)
-        if now - self._leases_at >= LEASES_EVERY_S and now - self._awake_since >= SILENT_LOST_S:
-            self._leases_at = now
-            await self._sweep_leases(now)
-
-    async def _clock_went_back(self, now: float) -> None:
-        """Take what seems to lie in the future for what just happened, or nothing would be overdue until then."""
-        self._leases_at = now
-        for node in (await self._store.nodes()).values():
-            if node.heard_at > now:
-                await self._store.put_node(replace(node, heard_at=now))
-        for tracked in self._tracked.values():
-            tracked.leaving.next_round_at = min(tracked.leaving.next_round_at, now)
-            if tracked.broken_at is not None:
-                tracked.broken_at = min(tracked.broken_at, now)
-
-    async def _sweep_node(self, node: Node, now: float) -> None:
-        tracked = self._tracked.get(node.id, _Tracked())
-        broken_at = tracked.broken_at
-        if broken_at is not None:
-            # Heard since: it has a session with another replica.
-            broken_at = None if node.heard_at > broken_at else max(broken_at, self._awake_since)
-        heard_at = max(node.heard_at, self._awake_since)
-        outcome = due(node.state, heard_at=heard_at, broken_at=broken_at, now=now)
-        if outcome is not None:
-            event, why = outcome
-            node = await self._become(node, step(node.state, event), why)
-        if node.state is NodeState.LOST:
-            await self._sweep_lost(node, now)
-        else:
-            await self._sweep_leaving(node, now)
-
-    async def _sweep_lost(self, node: Node, now: float) -> None:
-        people = await self._store.assignments_on(node.id)
-        if people:
-            tracked = self._tracked.setdefault(node.id, _Tracked())
-            move = Move(f"node {node.id} lost: {node.why}", frozenset({node.id}))
-            tried = await self._emptier.empty(WayOut(people, move, None), tracked.leaving, now=now)
-            if tried and now - node.heard_at <= FORGET_LOST_S:
-                await self._presence.keep(node.id, now=now)
-        elif now - node.heard_at > FORGET_LOST_S:
-            await self._store.drop_node(node.id)
-            self._mesh.forget(node.id)
-            self._session_rtts.forget(node.id)
-            self._snapshots.forget(node.id)
-            self._tracked.pop(node.id, None)
-
-    async def _sweep_leaving(self, node: Node, now: float) -> None:
-        """Move whom a drain or a new topology wants elsewhere."""
-        tracked = self._tracked.setdefault(node.id, _Tracked())
-        current = await self._topologies.current()
-        region = current.topology.regions.get(node.region)
-        drain = tracked.drain
-        if drain is None and region is not None and tracked.settled_for == current.version:
-            return
-        people = await self._store.assignments_on(node.id)
-        if drain is not None and not people and not drain.done:
-            drain.done = True
-            await self._announce("node.drained", node, drain.why)
-        way = way_out(node, people, drain, region, now)
-        if way is not None:
-            await self._emptier.empty(way, tracked.leaving, now=now)
-        else:
-            tracked.settled_for = current.version
-
-    async def _sweep_leases(self, now: float) -> None:
-        for one in await self._store.expired(now=now, limit=LEASES_AT_ONCE):
-            reason = f"expired: {one.node} reports no session of this participant"
-            ended = await self._store.end(
-                one.room, one.participant, epoch=one.epoch, reason=reason, now=now
-            )
-            if ended is not None:
-                await self._mover.released(ended)
-
-    async def _restarted(self, node: NodeId, vanished: tuple[Assignment, ...]) -> None:
-        """Place those anew whom a node had and, in a new session, does not have any more: it was restarted.
-
-        The node may take them itself; what matters is that they are told. Those who are still there get their links
-        back if the node was lost.
-        """
-        reason = f"node {node} lost: it was restarted without this session"
-        await self._mover.move(vanished, Move(reason, frozenset()))
-        await self._mover.relink(await self._store.assignments_on(node))
+        # Until the node has taken it, it may report as rarely as before.
+        tracked.interval_s = max(tracked.interval_s, snapshot.report_interval_ms / 1000)
+        return snapshot
 
     # --- draining -------------------------------------------------------------------------------
 
@@ -311,51 +199,102 @@ class Fleet:
         """Take nobody new; after `deadline_s` seconds the rest is moved, before that `pace` people a second.
 
         Repeating it replaces all three. Raises NotFoundError ("node-not-found"), ConflictError ("node-not-drainable"),
-        InvalidInputError ("bad-deadline", "bad-pace").
+        InvalidInputError ("bad-deadline", "bad-pace"), UnavailableError ("state-unavailable").
         """
         check_drain(deadline_s, pace)
         found = await self._node(node)
         if found.state is NodeState.LOST:
             raise not_drainable(node, found.why)
-        tracked = self._tracked.setdefault(node, _Tracked())
-        tracked.drain = Drain(self._clock.now() + deadline_s, reason, pace)
+        drain = Drain(self._clock.now() + deadline_s, reason, pace)
+        await self._store.put_drain(node, drain)
         state = step(found.state, NodeEvent.DRAIN)
-        why = tracked.drain.why if state is NodeState.DRAINING else found.why
-        await self._become(found, state, why)
+        why = drain_why(drain) if state is NodeState.DRAINING else found.why
+        await self._states.become(found, state, why)
         self._notifier.wake(frozenset({node}))
         return await self.node(node)
 
     async def undrain(self, node: NodeId) -> NodeView:
-        """Undo `drain`; a no-op for a node that is not draining. Raises NotFoundError ("node-not-found")."""
+        """Undo `drain`; a no-op for a node that is not draining.
+
+        Raises NotFoundError ("node-not-found"), UnavailableError ("state-unavailable").
+        """
         found = await self._node(node)
-        tracked = self._tracked.get(node)
-        if tracked is not None and tracked.drain is not None:
-            tracked.drain = None
-            self._notifier.wake(frozenset({node}))
+        await self._store.drop_drain(node)
         if found.state is NodeState.DRAINING:
-            await self._become(found, step(found.state, NodeEvent.UNDRAIN), "")
+            await self._states.become(found, step(found.state, NodeEvent.UNDRAIN), "")
+        self._notifier.wake(frozenset({node}))
         return await self.node(node)
 
     # --- looking --------------------------------------------------------------------------------
 
     async def nodes(self) -> tuple[NodeView, ...]:
         """Return all nodes in order of id."""
-        nodes = await self._store.nodes()
-        return tuple(self._view(nodes[id_]) for id_ in sorted(nodes))
+        nodes, drains = await self._store.nodes(), await self._store.drains()
+        return tuple(self._view(nodes[id_], drains) for id_ in sorted(nodes))
 
     async def node(self, node: NodeId) -> NodeView:
         """Return one node. Raises NotFoundError ("node-not-found")."""
-        return self._view(await self._node(node))
+        return self._view(await self._node(node), await self._store.drains())
 
     # --- inside ---------------------------------------------------------------------------------
 
-    def _view(self, node: Node) -> NodeView:
+    async def _take_state(
+        self, session: NodeSession, report: NodeReport, tracked: Tracked, now: float
+    ) -> Node:
+        """Write what the report says of the node itself, if that is news to anybody; return the node."""
+        before = await self._node(session.node)
+        people = len(report.participants)
+        state, why = step(before.state, NodeEvent.REPORT), ""
+        drain = (await self._store.drains()).get(session.node)
+        if drain is not None:
+            state, why = step(state, NodeEvent.DRAIN), drain_why(drain)
+        is_known, tracked.rtts = report.rtts is tracked.rtts, report.rtts
+        after = replace(
+            before,
+            load=reported_load(report.load, people, before.capacity),
+            participants=people,
+            heard_at=now,
+            # Said again with each report: the replica of a session before may have written later than this one.
+            replica=self._store.replica,
+            rtts=before.rtts if is_known else smallest_rtts(report.rtts, before.rtts),
+        )
+        is_due = not 0 <= now - tracked.written_at < WRITTEN_EVERY_S
+        if is_due or (state, why) != (before.state, before.why) or is_news(before, after):
+            is_back = session.is_back and not tracked.first_report
+            return await self._states.become(after, state, why, is_back=is_back)
+        return after
+
+    async def _take_links(
+        self, node: NodeId, report: NodeReport, tracked: Tracked, now: float
+    ) -> None:
+        is_same = report.links is tracked.links or report.links == tracked.links
+        waited = now - tracked.links_at >= FIGURES_EVERY * tracked.interval_s
+        if is_same and not (waited and report.link_figures != tracked.link_figures):
+            return
+        tracked.links, tracked.link_figures = report.links, report.link_figures
+        tracked.links_at = now
+        await self._store.put_links(node, link_statuses(node, report))
+
+    async def _restarted(self, node: NodeId, present: Present) -> None:
+        """Place those anew whom a node had and, in a new session, does not have any more: it was restarted.
+
+        The node may take them itself; what matters is that they are told. Those who are still there get their links
+        back if the node was lost.
+        """
+        reason = f"node {node} lost: it was restarted without this session"
+        await self._mover.move(present.vanished, Move(reason, frozenset()))
+        await self._mover.relink(await self._store.assignments_on(node))
+
+    def _view(self, node: Node, drains: Mapping[NodeId, Drain]) -> NodeView:
         now = self._clock.now()
-        placed = self._placements.count(node.id, now=now)
-        tracked = self._tracked.get(node.id)
-        drain = tracked.drain if tracked else None
+        tracked = self._tracking.look(node.id)
+        heard_at = node.heard_at
+        if tracked is not None and tracked.heard_at is not None and node.replica == self._duties.me:
+            heard_at = tracked.heard_at
+        drain = drains.get(node.id)
         left = max(0.0, drain.deadline_at - now) if drain else None
-        return NodeView(node, max(0.0, now - node.heard_at), placed, drain, left)
+        placed = self._placements.count(node.id, now=now)
+        return NodeView(node, max(0.0, now - heard_at), placed, drain, left)
 
     async def _node(self, node: NodeId) -> Node:
         found = (await self._store.nodes()).get(node)
@@ -363,30 +302,12 @@ class Fleet:
             raise no_node(node)
         return found
 
-    def _require_current(self, session: NodeSession) -> _Tracked:
-        if not self.is_current(session):
+    def _require_current(self, session: NodeSession) -> Tracked:
+        tracked = self._tracking.look(session.node)
+        if tracked is None or tracked.number != session.number:
             raise ConflictError(
                 "session-replaced",
                 f"Node {session.node} has opened a newer session.",
                 "Two processes with one node id? Stop one of them.",
             )
-        return self._tracked[session.node]
-
-    async def _become(self, node: Node, state: NodeState, why: str) -> Node:
-        """Write the node in its new state; say what changed once, in the log and as an event."""
-        before = node.state
-        after = replace(node, state=state, why=why)
-        await self._store.put_node(after)
-        if before is state:
-            return after
-        log.info("node state", node=node.id, before=before.value, after=state.value, why=why)
-        type_ = _ANNOUNCED.get(state)
-        if type_ is not None and not (state is NodeState.SERVING and before is NodeState.SUSPECT):
-            await self._announce(type_, after, why)
-            # Everybody measures and may have to link to it, or no longer.
-            self._notifier.wake(frozenset(await self._store.nodes()))
-        return after
-
-    async def _announce(self, type_: str, node: Node, why: str) -> None:
-        data: Mapping[str, object] = {"node": node.id, "region": node.region, "why": why}
-        await self._store.append_event(type_, data, now=self._clock.now())
+        return tracked

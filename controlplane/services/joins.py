@@ -20,7 +20,7 @@ from controlplane.core.model import (
     World,
 )
 from controlplane.core.place import Place, find_place
-from controlplane.core.probes import plan_probes
+from controlplane.core.probes import plan_more, plan_probes
 from controlplane.core.rtt import Estimates, Rtts, estimate
 from controlplane.core.sums import NOBODY, without
 from controlplane.errors import UnavailableError
@@ -35,7 +35,7 @@ from controlplane.services.answers import (
 from controlplane.services.cascade import Cascades
 from controlplane.services.changed_rooms import ChangedRooms
 from controlplane.services.placements import Placements
-from controlplane.services.ports import Clock, GeoLocator, TokenSigner
+from controlplane.services.ports import Clock, GeoLocator, TokenSigner, TurnKeeper
 from controlplane.services.proposals import LEASE_TO_FIRST_USE_S, seated
 from controlplane.services.refusals import check_regions, no_participant, refusal_error
 from controlplane.services.world import Worlds
@@ -80,9 +80,9 @@ class Joins:
         clock: Clock,
         geo: GeoLocator,
         signer: TokenSigner,
-        turn_secret: bytes | None = None,
+        turn: TurnKeeper | None = None,
     ) -> None:
-        """`turn_secret` is the master secret of TURN credentials; without it no TURN server is handed out."""
+        """Without `turn` no TURN server is handed out."""
         self._store = store
         self._worlds = worlds
         self._cascades = cascades
@@ -90,7 +90,24 @@ class Joins:
         self._changed = changed
         self._clock = clock
         self._geo = geo
-        self._answers = Answers(signer, turn_secret)
+        self._answers = Answers(signer, turn)
+
+    async def is_repeat(self, join: Join) -> bool:
+        """Return whether `join` would, as things are, only be told again what its session has."""
+        current = await self._store.assignment(join.room, join.participant)
+        return current is not None and current.session == join.session
+
+    async def stands(self, seat: Assignment) -> bool:
+        """Return whether nobody came to this seat, and nothing else became of it, since it was given."""
+        current = await self._store.assignment(seat.room, seat.participant)
+        if current is None or current.epoch != seat.epoch or current.live:
+            return False
+        node = (await self._store.nodes()).get(current.node)
+        return (
+            node is not None
+            and node.state is not NodeState.LOST
+            and self._clock.now() < current.expires_at
+        )
 
     async def join(self, join: Join) -> Joined:
         """Admit a participant, or repeat the answer that it already has.
@@ -162,10 +179,11 @@ class Joins:
         client = await self._client(client_ip, world, now)
         others = NOBODY if room is None else await self._store.sums(room)
         plan = plan_probes(client.place, world, client.learned, others, now=now)
+        more = plan_more(plan, world, now=now)
         return ProbeTargets(
             regions=probe_targets(plan.first, world.topology),
-            more=probe_targets(plan.more, world.topology),
-            more_above_ms=plan.more_above_ms if plan.more else None,
+            more=probe_targets(more, world.topology),
+            more_above_ms=plan.more_above_ms if more else None,
             location=client.place.location,
             location_source=client.place.source,
         )
@@ -237,7 +255,7 @@ class Joins:
             self._placements.forget(key)
             return None
         admitted = outcome.assignment
-        log.info(
+        log.debug(  # who asked for it is in the audit log
             "participant placed",
             room=join.room,
             participant=join.participant,

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from controlplane.core.enrolment import Issued, SigningRequest
 from controlplane.core.model import Location, NodeId
+from controlplane.core.turn import TurnMasters
 
 
 class Clock(Protocol):
@@ -34,11 +36,43 @@ class TokenSigner(Protocol):
         ...
 
 
+class TurnKeeper(Protocol):
+    """Knows what TURN credentials are made of."""
+
+    def masters(self) -> TurnMasters:
+        """Return the master secrets as they are now."""
+        ...
+
+
+class CertificateIssuer(Protocol):
+    """The built-in certificate authority."""
+
+    def pin(self) -> str:
+        """Return the hash of its key, by which nodes know it."""
+        ...
+
+    def read(self, csr_pem: str) -> SigningRequest:
+        """Check a signing request. Raises InvalidInputError ("csr-invalid")."""
+        ...
+
+    def sign(self, request: SigningRequest, spiffe_id: str, *, now: float) -> Issued:
+        """Sign a checked request for this identity."""
+        ...
+
+
 class FleetNotifier(Protocol):
     """Wakes the sessions of nodes whose desired state may have changed."""
 
     def wake(self, nodes: frozenset[NodeId]) -> None:
         """Ask for fresh snapshots to these nodes, soon. Level-triggered: losing a call costs time, not truth."""
+        ...
+
+
+class Gauge(Protocol):
+    """A number for operators that goes up and down."""
+
+    def set(self, value: float) -> None:
+        """Say what it is now."""
         ...
 
 

@@ -7,14 +7,14 @@ The node is the authority on who is there. The store is the authority on who bel
    fallback, so the assignment follows it.
 3. Reported here, assigned elsewhere, or ended: the node is told to end the session, if the participant was moved
    only once it is live at the new place, or after MOVE_GRACE_S: make before break.
-4. Reported here, and this store never heard of the participant: a store that lost its memory learns from the nodes,
-   as many as the node has places for. Nobody's call ends because a control plane was restarted.
+4. Reported here, and this store never heard of the participant, or not of that epoch: a store that lost its memory
+   learns from the nodes, as many as the node has places for. Nobody's call ends because a control plane was restarted.
 
 A session with an older epoch on the very node where the participant belongs is left to the node, which ends it when
 the newer one arrives: make before break.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -41,9 +41,16 @@ from controlplane.store.base import Admitted, Store
 
 log = structlog.get_logger(__name__)
 
+LIVE_LEASE_S = 3600.0
+"""The lease of a session that its node reports. It only matters when everybody who knew of the session is gone, so it
+is long, and pushed rarely: what is written twice a second is what others cannot do anything else beside."""
+
 LEASE_AFTER_REPORT_S = 30.0
 """A session that its node no longer reports keeps its place this long: a client that changes networks is back within
 ten seconds, and its seat and epoch should still be there."""
+
+LOOK_AGAIN_S = 30.0
+"""How long a report is not held against the store again, when neither changed."""
 
 NEWS_MS = 3.0
 """A room is looked at again when a round trip turns out to be another one by more than this: less cannot make a move
@@ -62,6 +69,22 @@ class Present:
     """Assignments of this node that were live and are not reported any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A report that agrees with the store: nothing is to be done until either changes."""
+
+    reports: Sequence[ParticipantReport]
+    seats: Sequence[Assignment]
+    at: float
+
+    def holds(
+        self, reports: Sequence[ParticipantReport], seats: Sequence[Assignment], now: float
+    ) -> bool:
+        """Return whether nothing changed. Mostly the very same objects are compared, which costs next to nothing."""
+        is_recent = 0 <= now - self.at < LOOK_AGAIN_S
+        return is_recent and self.reports == reports and self.seats == seats
+
+
 class Presence:
     """Writes back what nodes report of their people."""
 
@@ -72,63 +95,109 @@ class Presence:
         self._cascades = cascades
         self._placements = placements
         self._changed = changed
+        self._settled: dict[NodeId, _Settled] = {}
 
     async def take(
         self,
         node: Node,
-        reports: Iterable[ParticipantReport],
+        reports: Sequence[ParticipantReport],
         figures: Mapping[Key, RttEstimate],
         *,
         now: float,
     ) -> Present:
         """Take in who is on a node; `figures` are new round trips between people and the node."""
-        here = {
-            (one.room, one.participant): one for one in await self._store.assignments_on(node.id)
-        }
+        seats = await self._store.assignments_on(node.id)
+        settled = self._settled.get(node.id)
+        if not figures and settled is not None and settled.holds(reports, seats, now):
+            return Present((), ())
+        here = {(one.room, one.participant): one for one in seats}
         reported: dict[Key, ParticipantReport] = {}
         for report in sorted(reports, key=lambda one: one.epoch):
             reported[report.room, report.participant] = report
-        lease = now + LEASE_AFTER_REPORT_S
-        seen = {
-            key: replace(
-                here[key],
-                tracks=report.tracks,
-                live=True,
-                expires_at=max(lease, here[key].expires_at),
-                rtts=self._measured(here[key], figures.get(key), now),
-            )
-            for key, report in reported.items()
-            if key in here
-        }
         vanished = tuple(one for key, one in here.items() if one.live and key not in reported)
-        for one in vanished:
-            seen[one.room, one.participant] = replace(one, live=False, tracks=())
         self._placements.arrived(node.id, reported)
-        await self._store.note_sessions(node.id, seen, now=now)
-        ends: list[EndSession | None] = []
+        await self._write(node.id, here, reported, vanished, figures, now)
+        strangers = [reported[key] for key in sorted(reported.keys() - here.keys())]
+        if strangers:
+            self._settled.pop(node.id, None)
+        else:
+            seats = await self._store.assignments_on(node.id)
+            self._settled[node.id] = _Settled(reports, seats, now)
         free = node.capacity - len(here)
-        for key, report in sorted(reported.items()):
-            if key in here:
-                continue
-            current = await self._store.assignment(*key)
-            if current is not None:
-                ends.append(await self._elsewhere(node, current, report, now=now))
-            elif await self._store.last_epoch(*key):
-                ends.append(EndSession(*key, report.epoch, "left or expired"))
-            elif free > 0:
-                free -= 1
-                await self._adopt(_newcomer(node, report, now), None, "participant.assigned", now)
-        return Present(tuple(one for one in ends if one is not None), vanished)
+        ends = await self._strangers(node, strangers, free=free, now=now)
+        return Present(ends, vanished)
 
-    async def keep(self, node: NodeId, *, now: float) -> None:
-        """Push the leases of a lost node's live people, which its reports would do if it were not cut off."""
+    async def give_up(self, node: NodeId, *, now: float) -> None:
+        """Let the live people of a lost node go when nobody could take them and it did not come back."""
         until = now + LEASE_AFTER_REPORT_S
-        kept = {
-            (one.room, one.participant): replace(one, expires_at=max(until, one.expires_at))
+        left = {
+            (one.room, one.participant): replace(one, live=False, expires_at=until)
             for one in await self._store.assignments_on(node)
             if one.live
         }
-        await self._store.note_sessions(node, kept, now=now)
+        if left:
+            await self._store.note_sessions(node, left, now=now)
+
+    def forget(self, node: NodeId) -> None:
+        """Drop what is remembered of a node."""
+        self._settled.pop(node, None)
+
+    async def _write(
+        self,
+        node: NodeId,
+        here: Mapping[Key, Assignment],
+        reported: Mapping[Key, ParticipantReport],
+        vanished: Iterable[Assignment],
+        figures: Mapping[Key, RttEstimate],
+        now: float,
+    ) -> None:
+        """Tell the store what is news about those who belong here."""
+        seen: dict[Key, Assignment] = {}
+        for key, report in reported.items():
+            seat = here.get(key)
+            if seat is None:
+                continue
+            figure = figures.get(key)
+            is_long = seat.expires_at - now > LIVE_LEASE_S / 2
+            if seat.live and is_long and figure is None and seat.tracks == report.tracks:
+                continue
+            seen[key] = replace(
+                seat,
+                tracks=report.tracks,
+                live=True,
+                expires_at=now + LIVE_LEASE_S,
+                rtts=self._measured(seat, figure, now),
+            )
+        for one in vanished:
+            until = now + LEASE_AFTER_REPORT_S
+            seen[one.room, one.participant] = replace(one, live=False, tracks=(), expires_at=until)
+        if seen:
+            await self._store.note_sessions(node, seen, now=now)
+
+    async def _strangers(
+        self,
+        node: Node,
+        strangers: Sequence[ParticipantReport],
+        *,
+        free: int,
+        now: float,
+    ) -> tuple[EndSession, ...]:
+        """Settle those who are on the node and do not belong there; return whom it has to end."""
+        ends: list[EndSession] = []
+        for report in strangers:
+            key = (report.room, report.participant)
+            current = await self._store.assignment(*key)
+            if current is not None:
+                end = await self._elsewhere(node, current, report, now=now)
+                if end is not None:
+                    ends.append(end)
+            elif await self._store.last_epoch(*key) >= report.epoch:
+                ends.append(EndSession(*key, report.epoch, "left or expired"))
+            elif free > 0 and (await self._store.health()).mode == "normal":
+                # In degraded mode another replica may know better.
+                free -= 1
+                await self._adopt(_newcomer(node, report, now), None, "participant.assigned", now)
+        return tuple(ends)
 
     def _measured(
         self, one: Assignment, figure: RttEstimate | None, now: float
@@ -149,6 +218,8 @@ class Presence:
                 _followed(current, node, report, now), current.epoch, "participant.moved", now
             )
             return None
+        if report.epoch > current.epoch:
+            return None  # the node knows something newer, which this replica has yet to hear
         if not current.live and now - current.assigned_at < MOVE_GRACE_S:
             return None
         reason = f"moved to {current.node}"
@@ -189,7 +260,7 @@ def _followed(current: Assignment, node: Node, report: ParticipantReport, now: f
         decision=decision,
         tracks=report.tracks,
         live=True,
-        expires_at=now + LEASE_AFTER_REPORT_S,
+        expires_at=now + LIVE_LEASE_S,
         unreachable=current.unreachable | {current.node},
     )
 
@@ -217,7 +288,7 @@ def _newcomer(node: Node, report: ParticipantReport, now: float) -> Assignment:
         region=node.region,
         epoch=report.epoch,
         assigned_at=now,
-        expires_at=now + LEASE_AFTER_REPORT_S,
+        expires_at=now + LIVE_LEASE_S,
         decision=decision,
         rtts={},
         tracks=report.tracks,

@@ -1,6 +1,7 @@
 """Why a join or a look was refused, as errors that reach the caller."""
 
 from controlplane.core.allocate import RefusalKind, Refused
+from controlplane.core.identity import bare
 from controlplane.core.model import Join, NodeId, ParticipantId, RoomId, World
 from controlplane.errors import (
     ConflictError,
@@ -44,7 +45,7 @@ def no_participant(room: RoomId, participant: ParticipantId) -> NotFoundError:
     """Return the error for a participant that has no live assignment."""
     return NotFoundError(
         "participant-not-found",
-        f"There is no participant {participant} in room {room}.",
+        f"There is no participant {participant} in room {bare(room)}.",
         "It left, its lease expired, or it never joined; PUT the same path to join.",
     )
 

@@ -12,7 +12,7 @@ and that person alone; the room has changed then and is looked at again.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -35,6 +35,7 @@ from controlplane.core.rtt import completed
 from controlplane.core.sums import without
 from controlplane.services.cascade import Cascades
 from controlplane.services.changed_rooms import QUIET_S, ChangedRooms
+from controlplane.services.duties import Duties
 from controlplane.services.placements import Placements
 from controlplane.services.ports import Clock, Counter
 from controlplane.services.proposals import reseated
@@ -66,7 +67,7 @@ class RehomingCounters:
 class Rehoming:
     """Takes the changed rooms, a few at a time, and moves people within the limits of the policy."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  the composition root names them all
         self,
         *,
         store: Store,
@@ -75,14 +76,19 @@ class Rehoming:
         placements: Placements,
         changed: ChangedRooms,
         counters: RehomingCounters,
+        duties: Duties,
+        is_frozen: Callable[[], bool],
         clock: Clock,
     ) -> None:
+        """`is_frozen` says whether nobody is to be moved now."""
         self._store = store
         self._worlds = worlds
         self._cascades = cascades
         self._placements = placements
         self._changed = changed
         self._counters = counters
+        self._duties = duties
+        self._is_frozen = is_frozen
         self._clock = clock
         self._moved_at: deque[float] = deque()
         """Moves of the last minute: at most as many as the policy allows."""
@@ -93,6 +99,8 @@ class Rehoming:
 
     async def sweep(self) -> None:
         """Look at the rooms whose time has come. Call about 4 times a second."""
+        if self._is_frozen():
+            return
         now = self._clock.now()
         ids = self._changed.take(ROOMS_PER_SWEEP, now=now)
         ids += await self._of_round(ROOMS_PER_SWEEP - len(ids), now)
@@ -119,7 +127,7 @@ class Rehoming:
             return ()
         page = await self._store.rooms(after=after, limit=limit)
         self._round = (True, page[-1].id) if len(page) == limit else (False, None)
-        return [room.id for room in page]
+        return [room.id for room in page if self._duties.is_mine(room.id)]
 
     async def _look_at(self, room: Room, world: World, now: float) -> None:
         if not 2 <= len(room.assignments) <= PEOPLE_MAX:

@@ -1,14 +1,19 @@
 """What nodes say, as the store keeps it."""
 
 from controlplane.core.model import LinkStatus, Node, NodeId, NodeState, Region
-from controlplane.core.session import NodeHello, NodeReport
+from controlplane.core.session import LinkFigures, NodeHello, NodeReport
+
+NEWS_SHARE = 0.02
+"""Of a node's capacity: a load that moves by less decides no placement."""
 
 
-def registered(hello: NodeHello, region: Region, known: Node | None, *, now: float) -> Node:
-    """Return the node that a hello describes, in the state it had before.
+def registered(
+    hello: NodeHello, region: Region, known: Node | None, *, replica: str, now: float
+) -> Node:
+    """Return the node that a hello to `replica` describes, in the state it had before.
 
-    It takes as many people as itself and its region allow. Load and people are what it last reported, until its first
-    report says better.
+    It takes as many people as itself and its region allow. Load, people and round trips are what it last reported,
+    until its first report says better.
     """
     return Node(
         id=hello.node,
@@ -25,11 +30,27 @@ def registered(hello: NodeHello, region: Region, known: Node | None, *, now: flo
         registered_at=known.registered_at if known else now,
         load=known.load if known else 0.0,
         participants=known.participants if known else 0,
+        replica=replica,
+        rtts=known.rtts if known else {},
+    )
+
+
+def is_news(before: Node, after: Node) -> bool:
+    """Return whether other replicas should know at once what a report says of the node itself."""
+    full = max(1, before.capacity)
+    return (
+        (before.replica, before.region, before.trunk_target)
+        != (after.replica, after.region, after.trunk_target)
+        or after.rtts is not before.rtts
+        or abs(after.load - before.load) >= NEWS_SHARE
+        or abs(after.participants - before.participants) / full >= NEWS_SHARE
+        or (after.participants == 0) != (before.participants == 0)
     )
 
 
 def link_statuses(node: NodeId, report: NodeReport) -> list[LinkStatus]:
     """Return the links that a node reports, with itself as the sender."""
+    figures = report.link_figures or [LinkFigures()] * len(report.links)
     return [
         LinkStatus(
             room=one.room,
@@ -37,9 +58,9 @@ def link_statuses(node: NodeId, report: NodeReport) -> list[LinkStatus]:
             to_node=one.to_node,
             state=one.state,
             tracks=one.tracks,
-            packets=one.packets,
-            repaired=one.repaired,
-            lost=one.lost,
+            packets=carried.packets,
+            repaired=carried.repaired,
+            lost=carried.lost,
         )
-        for one in report.links
+        for one, carried in zip(report.links, figures, strict=True)
     ]

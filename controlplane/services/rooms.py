@@ -95,11 +95,13 @@ class Rooms:
         """Return how many rooms and participants there are."""
         return await self._store.totals()
 
-    async def page(self, *, after: RoomId | None = None, limit: int = 100) -> RoomPage:
-        """Return rooms with ids above `after`, in order; `limit` is kept within 1 to MAX_PAGE."""
+    async def page(
+        self, *, after: RoomId | None = None, limit: int = 100, tenant: str | None = None
+    ) -> RoomPage:
+        """Return rooms with ids above `after`, in order, all or a tenant's; `limit` is kept within 1 to MAX_PAGE."""
         limit = max(1, min(limit, MAX_PAGE))
         # One more than asked for tells whether there is a next page.
-        found = await self._store.rooms(after=after, limit=limit + 1)
+        found = await self._store.rooms(after=after, limit=limit + 1, tenant=tenant)
         rooms = tuple(
             RoomSummary(
                 room.id,

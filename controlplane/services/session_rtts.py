@@ -28,7 +28,7 @@ class SessionRtts:
         """
         if self._declared_only:
             return {}
-        told = self._windows.take(node.id, report.participants, now=now)
+        told = self._windows.take(node.id, report.participants, report.client_rtts, now=now)
         if not told:
             return {}
         believed: dict[Key, RttEstimate] = {}

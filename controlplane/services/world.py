@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from controlplane.core.mesh import Pair, region_matrix, usable_rtt
-from controlplane.core.model import NodeId, RegionId, World
+from controlplane.core.model import Node, NodeId, NodeState, RegionId, World
 from controlplane.core.session import PeerRtt
 from controlplane.services.placements import Placements
 from controlplane.services.topologies import Topologies, VersionedTopology
@@ -13,30 +14,41 @@ from controlplane.store.base import Store
 MATRIX_AGE_S = 1.0
 """The matrix is built anew at most this often: round trips between data centres change over minutes."""
 
-MEASURED_FOR_S = 60.0
-"""A measurement that nobody repeated for this long says nothing about now."""
+NEWS_MS = 1.0
+NEWS_SHARE = 0.05
+"""A round trip that differs by less than a millisecond and a twentieth is the same, and not told to other replicas."""
+
+
+def smallest_rtts(
+    rtts: Iterable[PeerRtt], known: Mapping[RegionId, float]
+) -> Mapping[RegionId, float]:
+    """Return the smallest round trip to each region; `known` itself if nothing about it is news.
+
+    What cannot be a round trip is left out.
+    """
+    found: dict[RegionId, float] = {}
+    for one in rtts:
+        if usable_rtt(one.rtt_ms):
+            found[one.region] = min(one.rtt_ms, found.get(one.region, one.rtt_ms))
+    is_same = found.keys() == known.keys() and all(
+        abs(rtt - known[region]) <= NEWS_MS + NEWS_SHARE * known[region]
+        for region, rtt in found.items()
+    )
+    return known if is_same else found
 
 
 class MeshRtts:
-    """Round trips between nodes as they measured them, and the matrix of regions that follows."""
+    """The matrix of round trips between regions that follows from what nodes measured."""
 
     def __init__(self, *, declared_only: bool = False) -> None:
-        """Begin without measurements; `declared_only` ignores them for ever (a demo on loopback)."""
+        """Begin without; `declared_only` ignores what was measured for ever (a demo on loopback)."""
         self._declared_only = declared_only
-        self._measured: dict[NodeId, tuple[RegionId, float, tuple[PeerRtt, ...]]] = {}
         self._matrix: Mapping[Pair, float] = {}
         self._built: tuple[int, float] | None = None
 
-    def note(self, node: NodeId, region: RegionId, rtts: Iterable[PeerRtt], *, now: float) -> None:
-        """Replace what a node measured. What cannot be a round trip is left out."""
-        usable = tuple(one for one in rtts if usable_rtt(one.rtt_ms))
-        self._measured[node] = (region, now, usable)
-
-    def forget(self, node: NodeId) -> None:
-        """Drop a node's measurements."""
-        self._measured.pop(node, None)
-
-    def matrix(self, current: VersionedTopology, *, now: float) -> Mapping[Pair, float]:
+    def matrix(
+        self, current: VersionedTopology, nodes: Mapping[NodeId, Node], *, now: float
+    ) -> Mapping[Pair, float]:
         """Return round trips in milliseconds for every pair of regions, at most MATRIX_AGE_S old."""
         fresh = (
             self._built is not None
@@ -45,20 +57,21 @@ class MeshRtts:
         )
         if not fresh:
             self._matrix = region_matrix(
-                current.topology, self._smallest(now), declared_only=self._declared_only
+                current.topology, _smallest(nodes.values()), declared_only=self._declared_only
             )
             self._built = (current.version, now)
         return self._matrix
 
-    def _smallest(self, now: float) -> dict[Pair, float]:
-        smallest: dict[Pair, float] = {}
-        for region, at, rtts in self._measured.values():
-            if now - at > MEASURED_FOR_S:
-                continue
-            for one in rtts:
-                pair = (region, one.region)
-                smallest[pair] = min(one.rtt_ms, smallest.get(pair, one.rtt_ms))
-        return smallest
+
+def _smallest(nodes: Iterable[Node]) -> dict[Pair, float]:
+    smallest: dict[Pair, float] = {}
+    for node in nodes:
+        if node.state is NodeState.LOST:
+            continue  # what it measured is no longer about now
+        for region, rtt in node.rtts.items():
+            pair = (node.region, region)
+            smallest[pair] = min(rtt, smallest.get(pair, rtt))
+    return smallest
 
 
 class Worlds:
@@ -71,14 +84,34 @@ class Worlds:
         self._topologies = topologies
         self._mesh = mesh
         self._placements = placements
+        self._held: tuple[float, Mapping[NodeId, Node]] | None = None
 
     async def load(self, *, now: float) -> World:
         """Return the world. Raises UnavailableError ("no-topology")."""
         current = await self._topologies.current()
-        nodes = await self._store.nodes()
-        world = World(current.topology, nodes, self._mesh.matrix(current, now=now))
+        nodes = await self._nodes(now)
+        world = World(current.topology, nodes, self._mesh.matrix(current, nodes, now=now))
         return self.with_placements(world, now=now)
 
     def with_placements(self, world: World, *, now: float) -> World:
         """Return the same world with today's own placements: for the next decision of a series."""
         return replace(world, placed=self._placements.counts(now=now))
+
+    async def _nodes(self, now: float) -> Mapping[NodeId, Node]:
+        """Return the nodes. While the shared state is away, those of other replicas stay as they were.
+
+        Nobody says anything of them then, which is no sign of anything.
+        """
+        health = await self._store.health()
+        if health.mode == "normal":
+            self._held = None
+            return await self._store.nodes()
+        if self._held is None or not 0 <= now - self._held[0] < MATRIX_AGE_S:
+            me = self._store.replica
+            nodes = await self._store.nodes()
+            held = {
+                id_: one if one.replica == me else replace(one, heard_at=now)
+                for id_, one in nodes.items()
+            }
+            self._held = now, MappingProxyType(held)
+        return self._held[1]

@@ -1,11 +1,12 @@
 """The virtual clients: they measure exactly what the plan asks for, and their calls are measured by the edge."""
 
 import random
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import quantiles
 
 from controlplane.core.model import RegionId
-from controlplane.core.probes import ProbePlan
+from controlplane.core.probes import PlannedProbe, ProbePlan
 from controlplane.simulation.inputs import ClientRtts
 
 SAMPLES = 4
@@ -35,15 +36,18 @@ class Clients:
         self._numbers: dict[str, int] = {}
         self._dice = random.Random(seed)  # noqa: S311 - a simulation repeats itself
 
-    def measure(self, client: str, plan: ProbePlan) -> Measured:
+    def measure(
+        self, client: str, plan: ProbePlan, more: Callable[[], Iterable[PlannedProbe]]
+    ) -> Measured:
         """Return what the client measures: `first`, and `more` only when the best of `first` is too slow."""
         asked = [probe.region for probe in plan.first]
         answers = self._probe(client, asked)
         best = min((min(samples) for samples in answers.values()), default=None)
-        if plan.more and (best is None or best > plan.more_above_ms):
-            more = [probe.region for probe in plan.more]
-            answers |= self._probe(client, more)
-            asked += more
+        above = plan.more_above_ms
+        if above is not None and (best is None or best > above):
+            further = [probe.region for probe in more()]
+            answers |= self._probe(client, further)
+            asked += further
         return Measured(tuple(asked), answers)
 
     def in_session(self, client: str, region: RegionId) -> float | None:

@@ -3,7 +3,7 @@
 The cost is that of placement: mean over pairs of one-way delay + `weight` x mean access round trip of the two. It is
 found by local search from several starts (everybody in one region, each region once; everybody in their nearest; the
 hints): moves of one client's people, of two clients' at once, and of everybody in a region. Rooms of few people
-have been compared with exhaustive search: the search finds the optimum.
+have been compared with exhaustive search: it missed the optimum in one of 2,400, by 4 %.
 """
 
 import itertools

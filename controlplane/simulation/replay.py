@@ -30,7 +30,7 @@ from controlplane.core.model import (
     Topology,
 )
 from controlplane.core.place import NOWHERE, Place
-from controlplane.core.probes import plan_probes
+from controlplane.core.probes import plan_more, plan_probes
 from controlplane.core.rehome import Rehome, improve
 from controlplane.core.rtt import Estimates, estimate
 from controlplane.core.session_rtt import MIN_SPREAD_MS, WINDOW_S
@@ -38,6 +38,9 @@ from controlplane.core.sums import Sums, adding, without
 from controlplane.simulation.client import Clients, Measured
 from controlplane.simulation.fleet import Fleet
 from controlplane.simulation.inputs import ClientRtts, Op, TraceEvent
+
+_NOT_KEPT = Decision(NodeId(""), RegionId(""), (), (), (), 0.0)
+"""What assignments have for a decision: nothing asks why later, and a trace has millions of joins."""
 
 MOVES_WINDOW_S = 60.0
 """The policy's limits of moves are per minute."""
@@ -269,7 +272,9 @@ class Replay:
         place = NOWHERE if event.location is None else Place(event.location, "geo")
         learned = self._learned.look(self._clients.network(event.client), now=event.t)
         plan = plan_probes(place, world, learned, others, now=event.t)
-        measured = self._clients.measure(event.client, plan)
+        measured = self._clients.measure(
+            event.client, plan, more=lambda: plan_more(plan, world, now=event.t)
+        )
         self.counts.probes += len(measured.asked)
         estimates = estimate(measured.answers, place, world.topology, world.region_rtt, learned)
         return measured, estimates
@@ -296,8 +301,6 @@ class Replay:
         self, room: _Room, event: TraceEvent, decision: Decision, estimates: Estimates
     ) -> None:
         self._epoch += 1
-        # Kept without its candidates: nothing asks why later, and a trace has millions of joins.
-        short = replace(decision, candidates=(), because=())
         self._put(
             room,
             Assignment(
@@ -310,7 +313,7 @@ class Replay:
                 epoch=self._epoch,
                 assigned_at=event.t,
                 expires_at=float("inf"),
-                decision=short,
+                decision=_NOT_KEPT,
                 rtts=estimates.rtts,
                 live=True,
                 network=self._clients.network(event.client),
@@ -383,7 +386,5 @@ class Replay:
         if len(room.sums) < 2:
             return ()
         found = plan_links(id_, room.sums, self.fleet.world)
-        pairs = {
-            (min(one.from_node, one.to_node), max(one.from_node, one.to_node)) for one in found
-        }
-        return tuple(sorted(pairs))
+        ends = ((one.from_node, one.to_node) for one in found)
+        return tuple(sorted({(a, b) if a < b else (b, a) for a, b in ends}))

@@ -1,46 +1,52 @@
 """The store of a single process: plain dictionaries.
 
 No method awaits before it is done, so on one event loop each is atomic by itself. Everything is bounded: events by a
-ring, the epochs of people who left by MAX_EPOCHS (see `_Epochs`), learned round trips by MAX_PREFIXES of
-core/learned.py, the rest by who is there.
+ring, the epochs of people who left by MAX_LEFT of view.py, learned round trips by MAX_PREFIXES of core/learned.py, join
+tokens by MAX_JOIN_TOKENS, the rest by who is there.
 """
 
 import asyncio
-from collections import OrderedDict, deque
+import hmac
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from heapq import nsmallest
 from itertools import islice
 from types import MappingProxyType
 
-from controlplane.core.learned import LearnedRtts, RttSample
+from controlplane.core.learned import RttSample
 from controlplane.core.model import (
     Assignment,
+    Drain,
     Event,
     LinkStatus,
     Node,
     NodeId,
     ParticipantId,
-    RegionId,
-    Role,
-    Room,
+    Replica,
     RoomId,
-    RttEstimate,
-    RttSource,
 )
-from controlplane.core.sums import NOBODY, Sums, access_us, adding, without
-from controlplane.store.base import Admitted, Conflict, StoredTopology, Totals
+from controlplane.store.base import (
+    MAX_JOIN_TOKENS,
+    Admitted,
+    Conflict,
+    Listener,
+    StoredTopology,
+    StoreHealth,
+    Totals,
+    too_many_tokens,
+)
+from controlplane.store.packing import packed
+from controlplane.store.reads import Reads, admission, ending, refreshed, with_report
+from controlplane.store.view import Key, key_of
 
 MAX_EVENTS = 10_000
 """Kept for readers that come back: minutes of a busy system, a day of a quiet one, a few megabytes."""
 
-MAX_EPOCHS = 100_000
-"""Participants who left and whose epochs are remembered one by one."""
-
-Key = tuple[RoomId, ParticipantId]
+REPLICA = "memory"
+"""There is one, and it is nobody else."""
 
 
-class MemoryStore:
+class MemoryStore(Reads):
     """Implements the Store protocol; see controlplane/store/base.py for the guarantees."""
 
     def __init__(self, *, first: int = 1, max_events: int = MAX_EVENTS) -> None:
@@ -50,15 +56,16 @@ class MemoryStore:
         this store and remember, so a process passes its starting time in milliseconds: its numbers are then above
         those of the process before it, and an event id from back then is one that is gone.
         """
-        self._rooms: dict[RoomId, dict[ParticipantId, Assignment]] = {}
-        self._sums: dict[RoomId, Sums] = {}
-        self._on_node: dict[NodeId, dict[Key, None]] = {}
-        self._epochs = _Epochs(first - 1)
-        self._topology: StoredTopology | None = None
-        self._nodes: dict[NodeId, Node] = {}
-        self._links: dict[NodeId, dict[RoomId, list[LinkStatus]]] = {}
-        self._learned = LearnedRtts()
+        super().__init__()
+        self._view.forgotten = first - 1
         self._log = _EventLog(max_events, first - 1)
+        self._tokens: dict[str, tuple[str, str, float]] = {}
+        self._self = Replica(REPLICA, 0.0)
+
+    @property
+    def replica(self) -> str:
+        """See Store.replica."""
+        return REPLICA
 
     # --- atomic ---------------------------------------------------------------------------------
 
@@ -66,22 +73,20 @@ class MemoryStore:
         self, proposal: Assignment, *, replaces: int | None, event: str, now: float
     ) -> Admitted | Conflict:
         """See Store.admit."""
-        live = self._live(proposal.room, proposal.participant)
+        key = key_of(proposal)
+        live = self._view.live(key)
         if live is not None and replaces is None and live.session == proposal.session:
-            refreshed = replace(
-                live,
-                expires_at=max(live.expires_at, proposal.expires_at),
-                rtts=proposal.rtts or live.rtts,
-                network=proposal.network or live.network,
-            )
-            self._put(refreshed)
-            return Admitted(refreshed, created=False)
+            again = refreshed(live, proposal)
+            self._view.put(again)
+            return Admitted(again, created=False)
         if (live.epoch if live else None) != replaces:
             return Conflict(live)
-        epoch = self._epochs.next(_key(proposal), above=proposal.epoch)
-        admitted = replace(proposal, epoch=epoch)
-        self._put(admitted)
-        self._log.append(event, _admission(event, admitted, live), now)
+        # When the epoch of somebody who left is forgotten, all others without a memory begin above it: epochs still
+        # only grow, whoever comes back.
+        last = self._view.last_epoch(key) or self._view.forgotten
+        admitted = packed(replace(proposal, epoch=max(last, proposal.epoch) + 1))
+        self._view.put(admitted)
+        self._log.append(event, admission(event, admitted, live.node if live else None), now)
         return Admitted(admitted, created=True)
 
     async def end(
@@ -92,227 +97,157 @@ class MemoryStore:
         epoch: int | None,
         reason: str,
         now: float,
+        if_expired: bool = False,
     ) -> Assignment | None:
         """See Store.end."""
-        live = self._live(room, participant)
+        key = (room, participant)
+        live = self._view.live(key)
         if live is None or (epoch is not None and live.epoch != epoch):
             return None
-        self._drop(live)
-        self._epochs.left(_key(live))
-        data = {"room": room, "participant": participant, "epoch": live.epoch, "reason": reason}
-        self._log.append("participant.ended", data, now)
+        if if_expired and live.expires_at > now:
+            return None
+        self._view.end(key, live.epoch)
+        self._log.append("participant.ended", ending(key, live.epoch, reason), now)
         return live
 
     async def put_topology(self, text: str, *, expect_version: int, now: float) -> int | None:
         """See Store.put_topology."""
-        version = self._topology.version if self._topology else 0
+        stored = self._hints.topology
+        version = stored.version if stored else 0
         if version != expect_version:
             return None
-        self._topology = StoredTopology(version + 1, text)
+        self._hints.topology = StoredTopology(version + 1, text)
         self._log.append("topology.changed", {"version": version + 1}, now)
         return version + 1
 
-    # --- consistent reads -----------------------------------------------------------------------
+    async def put_join_token(
+        self, id_: str, digest: str, data: str, *, ttl_s: float, now: float
+    ) -> None:
+        """See Store.put_join_token."""
+        self._tokens = {id_: kept for id_, kept in self._tokens.items() if kept[2] > now}
+        if len(self._tokens) >= MAX_JOIN_TOKENS and id_ not in self._tokens:
+            raise too_many_tokens()
+        self._tokens[id_] = (digest, data, now + ttl_s)
 
-    async def topology(self) -> StoredTopology | None:
-        """See Store.topology."""
-        return self._topology
+    async def take_join_token(self, id_: str, digest: str, *, now: float) -> str | None:
+        """See Store.take_join_token."""
+        kept = self._tokens.get(id_)
+        if kept is None or kept[2] <= now or not hmac.compare_digest(kept[0], digest):
+            return None
+        del self._tokens[id_]
+        return kept[1]
 
-    async def room(self, room: RoomId) -> Room:
-        """See Store.room."""
-        return Room(room, MappingProxyType(dict(self._rooms.get(room, {}))))
-
-    async def sums(self, room: RoomId) -> Sums:
-        """See Store.sums."""
-        return self._sums.get(room, NOBODY)
-
-    async def rooms(self, *, after: RoomId | None, limit: int) -> Sequence[Room]:
-        """See Store.rooms."""
-        later = (room for room in self._rooms if after is None or room > after)
-        return [await self.room(room) for room in nsmallest(limit, later)]
+    # --- reads ----------------------------------------------------------------------------------
 
     async def totals(self) -> Totals:
         """See Store.totals."""
-        return Totals(len(self._rooms), sum(map(len, self._rooms.values())), len(self._learned))
+        view, hints = self._view, self._hints
+        return Totals(view.room_count, len(view), len(hints.learned), self._log.count)
 
-    async def assignment(self, room: RoomId, participant: ParticipantId) -> Assignment | None:
-        """See Store.assignment."""
-        return self._live(room, participant)
+    async def put_drain(self, node: NodeId, drain: Drain) -> None:
+        """See Store.put_drain."""
+        self._hints.drains[node] = drain
 
-    async def last_epoch(self, room: RoomId, participant: ParticipantId) -> int:
-        """See Store.last_epoch."""
-        return self._epochs.last((room, participant))
+    async def drop_drain(self, node: NodeId) -> None:
+        """See Store.drop_drain."""
+        self._hints.drains.pop(node, None)
 
-    async def assignments_on(self, node: NodeId) -> Sequence[Assignment]:
-        """See Store.assignments_on."""
-        return [self._rooms[room][who] for room, who in self._on_node.get(node, {})]
+    # --- replicas -------------------------------------------------------------------------------
 
-    async def expired(self, *, now: float, limit: int) -> Sequence[Assignment]:
-        """See Store.expired."""
-        over = (
-            one
-            for people in self._rooms.values()
-            for one in people.values()
-            if one.expires_at <= now
-        )
-        return list(islice(over, limit))
+    async def announce(self, target: str, *, now: float) -> None:
+        """See Store.announce."""
+        self._self = Replica(REPLICA, now, target)
+
+    async def replicas(self) -> Mapping[str, Replica]:
+        """See Store.replicas."""
+        return {REPLICA: self._self}
+
+    def watch(self, listener: Listener) -> None:
+        """See Store.watch; there is no other replica, so the listener is never called."""
+
+    async def health(self) -> StoreHealth:
+        """See Store.health."""
+        return StoreHealth("normal", 0.0)
 
     # --- hints ----------------------------------------------------------------------------------
 
     async def put_node(self, node: Node) -> None:
         """See Store.put_node."""
-        self._nodes[node.id] = node
+        self._hints.nodes[node.id] = node
 
     async def drop_node(self, node: NodeId) -> None:
         """See Store.drop_node."""
-        self._nodes.pop(node, None)
-        self._links.pop(node, None)
-
-    async def nodes(self) -> Mapping[NodeId, Node]:
-        """See Store.nodes."""
-        return MappingProxyType(dict(self._nodes))
+        self._hints.drop_node(node)
 
     async def note_sessions(
         self,
         node: NodeId,
         seen: Mapping[Key, Assignment],
         *,
-        now: float,  # noqa: ARG002  leases carry their own end; stores that expire keys need it
+        now: float,  # noqa: ARG002  leases carry their own end; a shared store has a clock of its own
     ) -> None:
         """See Store.note_sessions."""
-        for (room, participant), noted in seen.items():
-            live = self._live(room, participant)
+        for key, noted in seen.items():
+            live = self._view.live(key)
             if live is not None and live.epoch == noted.epoch and live.node == node:
-                self._put(
-                    replace(
-                        live,
-                        tracks=noted.tracks,
-                        live=noted.live,
-                        expires_at=noted.expires_at,
-                        rtts=_with_measured(live.rtts, noted.rtts),
-                    )
-                )
+                self._view.put(with_report(live, noted))
 
     async def put_links(self, node: NodeId, links: Sequence[LinkStatus]) -> None:
         """See Store.put_links."""
-        by_room: dict[RoomId, list[LinkStatus]] = {}
-        for link in links:
-            by_room.setdefault(link.room, []).append(link)
-        self._links[node] = by_room
-
-    async def links(self, room: RoomId) -> Sequence[LinkStatus]:
-        """See Store.links."""
-        return [link for node in sorted(self._links) for link in self._links[node].get(room, ())]
+        self._hints.put_links(node, links)
 
     async def learn(self, samples: Sequence[RttSample], *, now: float) -> None:
         """See Store.learn."""
         for one in samples:
-            self._learned.note(one.network, one.region, one.rtt_ms, session=one.session, now=now)
-
-    async def learned(self, network: str, *, now: float) -> Mapping[RegionId, RttEstimate]:
-        """See Store.learned."""
-        return self._learned.look(network, now=now)
+            self._hints.learned.note(
+                one.network, one.region, one.rtt_ms, session=one.session, now=now
+            )
 
     # --- events ---------------------------------------------------------------------------------
 
-    async def append_event(self, type_: str, data: Mapping[str, object], *, now: float) -> Event:
+    async def append_event(self, type_: str, data: Mapping[str, object], *, now: float) -> None:
         """See Store.append_event."""
-        return self._log.append(type_, data, now)
+        self._log.append(type_, data, now)
 
-    async def last_event_id(self) -> int:
+    async def last_event_id(self) -> str:
         """See Store.last_event_id."""
-        return self._log.last
+        return str(self._log.last)
 
-    def events(self, *, after: int) -> AsyncIterator[Event]:
-        """See Store.events."""
+    def events(self, *, after: str) -> AsyncIterator[Event]:
+        """See Store.events; ids are decimal numbers that grow by one."""
         return self._log.follow(after)
-
-    # --- inside ---------------------------------------------------------------------------------
-
-    def _live(self, room: RoomId, participant: ParticipantId) -> Assignment | None:
-        return self._rooms.get(room, {}).get(participant)
-
-    def _put(self, assignment: Assignment) -> None:
-        key = _key(assignment)
-        before = self._live(*key)
-        if before is not None and before.node != assignment.node:
-            self._drop(before)
-            before = None
-        self._rooms.setdefault(assignment.room, {})[assignment.participant] = assignment
-        self._on_node.setdefault(assignment.node, {})[key] = None
-        if before is None or _weight(before) != _weight(assignment):
-            room = assignment.room
-            self._sums[room] = adding(without(self._sums.get(room, NOBODY), before), assignment)
-
-    def _drop(self, assignment: Assignment) -> None:
-        room = assignment.room
-        people = self._rooms[room]
-        del people[assignment.participant]
-        self._sums[room] = without(self._sums[room], assignment)
-        if not people:
-            del self._rooms[room], self._sums[room]
-        here = self._on_node[assignment.node]
-        del here[_key(assignment)]
-        if not here:
-            del self._on_node[assignment.node]
-
-
-class _Epochs:
-    """The highest epoch of everybody, without remembering everybody for ever.
-
-    When the epoch of somebody who left is forgotten, all epochs given from then on to people without a memory begin
-    above it. So epochs still only grow, whoever comes back.
-    """
-
-    def __init__(self, floor: int) -> None:
-        self._floor = floor
-        self._last: dict[Key, int] = {}
-        self._left: OrderedDict[Key, None] = OrderedDict()
-
-    def next(self, key: Key, *, above: int) -> int:
-        """Return an epoch above every one that this participant had, and above `above`."""
-        self._left.pop(key, None)
-        self._last[key] = max(self._last.get(key, self._floor), above) + 1
-        return self._last[key]
-
-    def last(self, key: Key) -> int:
-        """Return the highest epoch given, 0 for none remembered."""
-        return self._last.get(key, 0)
-
-    def left(self, key: Key) -> None:
-        """Note that the participant is gone; the one who left first is forgotten when there are too many."""
-        self._left[key] = None
-        self._left.move_to_end(key)
-        if len(self._left) > MAX_EPOCHS:
-            oldest, _ = self._left.popitem(last=False)
-            self._floor = max(self._floor, self._last.pop(oldest))
 
 
 class _EventLog:
     """A ring of events with gapless ids, and readers that wait for the next one."""
 
     def __init__(self, size: int, last: int) -> None:
+        self._first = last
         self.last = last
         self._kept: deque[Event] = deque(maxlen=size)
         self._news = asyncio.Event()
 
-    def append(self, type_: str, data: Mapping[str, object], now: float) -> Event:
+    @property
+    def count(self) -> int:
+        """How many there ever were."""
+        return self.last - self._first
+
+    def append(self, type_: str, data: Mapping[str, object], now: float) -> None:
         """Append an event and wake the readers."""
         self.last += 1
-        event = Event(self.last, type_, now, MappingProxyType(dict(data)))
-        self._kept.append(event)
+        self._kept.append(Event(str(self.last), type_, now, MappingProxyType(dict(data))))
         self._news.set()
         self._news = asyncio.Event()
-        return event
 
-    async def follow(self, after: int) -> AsyncIterator[Event]:
-        """Yield events above `after`, for ever; first `stream.reset` when some of them are gone."""
+    async def follow(self, id_: str) -> AsyncIterator[Event]:
+        """Yield events behind the one with this id, for ever; first `stream.reset` when some of them are gone."""
+        after = _number(id_) if id_ else self._oldest - 1
         while True:
-            oldest = self.last - len(self._kept) + 1
+            oldest = self._oldest
             if not oldest - 1 <= after <= self.last:
                 # Too far behind, or from a log that began anew: the ids mean nothing here.
                 at = self._kept[0].at if self._kept else 0.0
-                yield Event(oldest - 1, "stream.reset", at, {"oldest": oldest})
+                yield Event(str(oldest - 1), "stream.reset", at, {"oldest": str(oldest)})
                 after = oldest - 1
                 continue
             if after == self.last:
@@ -321,39 +256,13 @@ class _EventLog:
             # A copy of one batch: the ring may turn while the reader is away with an event.
             for event in list(islice(self._kept, after + 1 - oldest, after + 101 - oldest)):
                 yield event
-                after = event.id
+                after += 1
+
+    @property
+    def _oldest(self) -> int:
+        return self.last - len(self._kept) + 1
 
 
-def _with_measured(
-    known: Mapping[RegionId, RttEstimate], noted: Mapping[RegionId, RttEstimate]
-) -> Mapping[RegionId, RttEstimate]:
-    """Return `known` with those of `noted` that were measured in the call."""
-    if noted is known:
-        return known
-    measured = {region: rtt for region, rtt in noted.items() if rtt.source is RttSource.SESSION}
-    return {**known, **measured}
-
-
-def _weight(assignment: Assignment) -> tuple[Role, int]:
-    """Return what an assignment counts for in its room's sums, beside its node."""
-    return assignment.role, access_us(assignment)
-
-
-def _key(assignment: Assignment) -> Key:
-    return assignment.room, assignment.participant
-
-
-def _admission(event: str, admitted: Assignment, before: Assignment | None) -> dict[str, object]:
-    data: dict[str, object] = {
-        "room": admitted.room,
-        "participant": admitted.participant,
-        "node": admitted.node,
-        "region": admitted.region,
-        "epoch": admitted.epoch,
-    }
-    if event == "participant.moved":
-        data["from_node"] = before.node if before else None
-        data["reason"] = next(iter(admitted.decision.because), "")
-    else:
-        data["because"] = list(admitted.decision.because)
-    return data
+def _number(id_: str) -> int:
+    """Return the number that an id is, -1 for what is none."""
+    return int(id_) if id_.isascii() and id_.isdigit() and len(id_) <= 18 else -1

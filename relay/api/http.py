@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
+from relay.api.asking import limited
+from relay.api.limits import Connections
 from relay.api.probes import Probes
 from relay.api.sessions import Sessions
 from relay.api.state import NodeState
@@ -31,9 +33,13 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def make_app(
-    engine: MediaEngine, state: NodeState, probes: Probes, metrics: Callable[[], bytes]
+    engine: MediaEngine,
+    state: NodeState,
+    probes: Probes,
+    metrics: Callable[[], bytes],
+    connections: Connections | None = None,
 ) -> web.Application:
-    """Return the application; `metrics` renders the Prometheus text format."""
+    """Return the application; `metrics` renders the Prometheus text format, `connections` bounds what clients hold."""
 
     async def readyz(_: web.Request) -> web.Response:
         if state.not_ready is not None:
@@ -45,7 +51,10 @@ def make_app(
             body=metrics(), headers={hdrs.CONTENT_TYPE: "text/plain; version=0.0.4"}
         )
 
-    app = web.Application(middlewares=[_problems], client_max_size=MAX_SIZE)
+    guards = [] if connections is None else [connections.middleware]
+    app = web.Application(
+        middlewares=[*guards, _problems, limited(probes.trusted)], client_max_size=MAX_SIZE
+    )
     app.on_response_prepare.append(_dress)
     app.add_routes(Sessions(engine, state).routes())
     app.add_routes(

@@ -15,14 +15,18 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from relay.api.limits import Connections
 from relay.api.probes import Probes
 from relay.api.state import NodeState
+from relay.api.turn_metrics import turn_metrics
 from relay.core.rooms import Rooms
 from relay.engines.base import MediaEngine
 from relay.engines.embedded.port import Port
-from relay.transport.clock import monotonic
+from relay.transport.clock import monotonic, wall
+from relay.transport.tls import LiveTls
 from relay.trunk.manager import TrunkManager
 from relay.trunk.model import TrunkState
+from relay.turn.server import TurnServer
 
 LAG_INTERVAL_S = 0.1
 """Between two looks at the event loop."""
@@ -57,6 +61,9 @@ class Sources:
     rooms: Rooms
     trunks: TrunkManager
     lag: LoopLag
+    connections: Connections
+    tls: LiveTls
+    turn: TurnServer | None = None
 
 
 class Metrics(Collector):
@@ -76,7 +83,15 @@ class Metrics(Collector):
         yield from self._present()
         yield from self._datagrams()
         yield from self._probes()
+        yield from self._connections()
         yield from self._trunks()
+        if self._sources.turn is not None:
+            yield from turn_metrics(self._sources.turn)
+        yield GaugeMetricFamily(
+            "relay_certificate_expires_seconds",
+            "Time until this node's certificate ends.",
+            value=self._sources.tls.names.ends_at - wall(),
+        )
         yield GaugeMetricFamily(
             "relay_loop_lag_seconds",
             "How late the event loop was lately, the worst of about a second.",
@@ -119,14 +134,33 @@ class Metrics(Collector):
         passed.add_metric(["trunk", "out"], trunks.sent)
         yield passed
         dropped = CounterMetricFamily(
-            "relay_dropped_datagrams", "Datagrams that were nobody's.", labels=["hop", "reason"]
+            "relay_dropped_datagrams",
+            "Datagrams that were nobody's; unqueued: by the kernel, for us.",
+            labels=["hop", "reason"],
         )
+        dropped.add_metric(["client", "unqueued"], self._sources.port.unqueued)
         dropped.add_metric(["client", "stray"], port.stray)
+        dropped.add_metric(["client", "limited"], port.checks_limited)
         dropped.add_metric(["client", "rejected"], self._sources.port.rejected)
+        dropped.add_metric(["trunk", "unqueued"], self._sources.trunks.socket.unqueued)
         dropped.add_metric(["trunk", "stray"], trunks.stray)
         dropped.add_metric(["trunk", "forged"], trunks.forged)
         dropped.add_metric(["trunk", "unsendable"], trunks.unsendable)
         yield dropped
+
+    def _connections(self) -> Iterator[Metric]:
+        connections = self._sources.connections
+        yield GaugeMetricFamily(
+            "relay_http_connections", "Open HTTP connections.", value=len(connections)
+        )
+        closed = CounterMetricFamily(
+            "relay_http_connections_closed",
+            "HTTP connections closed for their number or slowness.",
+            labels=["reason"],
+        )
+        for reason in ("refused", "cut", "evicted"):
+            closed.add_metric([reason], getattr(connections.counters, reason))
+        yield closed
 
     def _probes(self) -> Iterator[Metric]:
         http, stun = self._sources.probes, self._sources.port.counters

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import structlog
 from aiohttp import hdrs, web
 
-from relay.core.addresses import IpNetwork, client_address, parse_address
+from relay.api.asking import request_address
+from relay.core.addresses import IpNetwork, parse_address
 from relay.core.budget import AddressBudget
 from relay.errors import TooManyRequestsError
 from relay.transport.clock import monotonic
@@ -26,7 +27,7 @@ class Probes:
     def __init__(self, trusted: Sequence[IpNetwork] = ()) -> None:
         self.answered = 0
         self.limited = 0
-        self._trusted = trusted
+        self.trusted = trusted
         self._budget = AddressBudget(PROBES_PER_S, PROBE_BURST)
         self._told = False
 
@@ -34,7 +35,7 @@ class Probes:
         """Answer with nothing. Raises `TooManyRequestsError` (`too_many_probes`) beyond the limit."""
         forwarded_for = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
         peer = parse_address(request.remote or "")
-        address = peer and client_address(peer, forwarded_for, self._trusted)
+        address = request_address(request, self.trusted)
         if not self._budget.take(address, monotonic()):
             self.limited += 1
             if forwarded_for and address == peer and not self._told:

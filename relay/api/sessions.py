@@ -1,7 +1,8 @@
 """WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): begin, look at and end a client's sessions."""
 
+import asyncio
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from aiohttp import hdrs, web
 
@@ -14,14 +15,28 @@ from relay.errors import (
     ForbiddenError,
     InvalidInputError,
     NotFoundError,
+    TooSlowError,
     UnauthenticatedError,
     UnavailableError,
 )
+from relay.transport.clock import wall
+
+BODY_WITHIN_S = 10.0
+"""The largest offer comes within a second on any line; who sends it drop by drop wants to keep a place."""
 
 SLOTS_RELATION = "urn:thalweg:params:slots"
 """Link relation of the stream that tells which participant is in which slot."""
 
 _ELSEWHERE = "try a fallback of the assignment, or join again with this node in exclude_nodes"
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A genuine token, at the door where it was shown."""
+
+    id: str
+    door: str
+    ends_at: float
 
 
 class Sessions:
@@ -43,23 +58,23 @@ class Sessions:
 
     async def whip(self, request: web.Request) -> web.Response:
         """Begin to publish."""
-        who = self._authenticate(request)
+        who, token = self._authenticate(request, "whip")
         if not who.may_publish:
             raise ForbiddenError(
                 "viewer_may_not_publish", "the token is a viewer's", "join as publisher"
             )
         offer = await _offer(request)
-        self._admit(who)
-        return self._created(who, self._engine.publish(who, offer))
+        self._admit(who, token)
+        return self._created(who, token, self._engine.publish(who, offer))
 
     async def whep(self, request: web.Request) -> web.Response:
         """Begin to receive."""
-        who = self._authenticate(request)
+        who, token = self._authenticate(request, "whep")
         pinned = request.query.get("participant")
         offer = await _offer(request)
-        self._admit(who)
+        self._admit(who, token)
         begun = self._engine.subscribe(who, offer, pinned)
-        response = self._created(who, begun)
+        response = self._created(who, token, begun)
         slots = f"</sessions/{begun.session}/slots>"
         response.headers.add("Link", f'{slots}; rel="{SLOTS_RELATION}"; type="text/event-stream"')
         return response
@@ -73,7 +88,7 @@ class Sessions:
                 f"{request.content_type} is not application/trickle-ice-sdpfrag",
                 "send a trickle ICE fragment (RFC 8840)",
             )
-        await request.read()
+        await _body(request)
         return web.Response(status=204)
 
     async def delete(self, request: web.Request) -> web.Response:
@@ -101,8 +116,8 @@ class Sessions:
 
     # ---------------------------------------------------------------------------------------------
 
-    def _authenticate(self, request: web.Request) -> Identity:
-        """Return whom the token speaks for, which has to be the URL's participant."""
+    def _authenticate(self, request: web.Request, door: str) -> tuple[Identity, _Token]:
+        """Return whom the token speaks for, which has to be the URL's participant, and the token itself."""
         claims = tokens.verify(_bearer(request), self._state.token_keys.keys, self._state.node)
         room, participant = request.match_info["room"], request.match_info["participant"]
         if (claims.room, claims.participant) != (room, participant):
@@ -111,10 +126,25 @@ class Sessions:
                 "the token is for another room or participant than the URL",
                 "use the URLs of the same assignment",
             )
-        return Identity(room, participant, claims.epoch, claims.role == "publisher")
+        who = Identity(room, participant, claims.epoch, claims.role == "publisher")
+        return who, _Token(claims.id, door, claims.ends_at)
 
-    def _admit(self, who: Identity) -> None:
+    def _admit(self, who: Identity, token: _Token) -> None:
         """Apply the node's own rules. Nothing may be awaited between this and the session's beginning."""
+        used, now = self._state.used_tokens, wall()
+        if token.ends_at <= now:
+            # It had not when the headers came. An offer that comes drop by drop must not outlive our memory of it.
+            raise UnauthenticatedError(
+                "token_expired", "the token ended before the offer was complete", tokens.NEXT
+            )
+        if used.is_used(token.id, token.door):
+            raise UnauthenticatedError(
+                "token_replayed",
+                f"the token began a {token.door.upper()} session here already",
+                "join again in three seconds: the answer has a fresh token for the same seat",
+            )
+        if used.is_full(now):
+            raise UnavailableError("too_many_sessions", "too many sessions begin here", _ELSEWHERE)
         present = frozenset((one.room, one.participant) for one in self._engine.participants())
         refusal = self._state.admission.refusal(
             (who.room, who.participant),
@@ -130,7 +160,9 @@ class Sessions:
         if refusal is not None:
             raise UnavailableError(refusal.code, refusal.detail, _ELSEWHERE)
 
-    def _created(self, who: Identity, begun: SessionAnswer) -> web.Response:
+    def _created(self, who: Identity, token: _Token, begun: SessionAnswer) -> web.Response:
+        # Not before: an offer that was refused may be mended and sent again.
+        self._state.used_tokens.use(token.id, token.door, until=token.ends_at)
         self._state.admission.admitted((who.room, who.participant), who.epoch)
         self._engine.end_participant(
             who.room,
@@ -150,14 +182,18 @@ class Sessions:
         )
 
     def _owned(self, request: web.Request) -> str:
-        """Return the session of the URL if the token belongs to its participant."""
+        """Return the session of the URL if the token is of its participant and epoch (RFC 9725, section 4.2).
+
+        A fresh token of the same seat will do: a session outlives the one that it began with.
+        """
         claims = tokens.verify(
             _bearer(request), self._state.token_keys.keys, self._state.node, running=True
         )
         session = request.match_info["session"]
         owner = self._engine.owner(session)
         # The same answer for both: a token does not tell which sessions of others exist.
-        if owner is None or (owner.room, owner.participant) != (claims.room, claims.participant):
+        whose = (claims.room, claims.participant, claims.epoch)
+        if owner is None or (owner.room, owner.participant, owner.epoch) != whose:
             raise NotFoundError(
                 "no_such_session",
                 "the session ended, or was never here",
@@ -185,6 +221,26 @@ async def _offer(request: web.Request) -> str:
             "send the SDP offer as application/sdp",
         )
     try:
-        return (await request.read()).decode()
+        return (await _body(request)).decode()
     except UnicodeDecodeError as error:
         raise InvalidInputError("sdp_malformed", "the offer is not UTF-8", "send SDP") from error
+
+
+async def _body(request: web.Request) -> bytes:
+    if hdrs.CONTENT_ENCODING in request.headers:
+        raise ContentTypeError(
+            "wrong_content_encoding", "the body is encoded", "send it without Content-Encoding"
+        )
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            return await request.read()
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise InvalidInputError(
+            "body_broken", "the body did not come as its headers say", "send it again"
+        ) from error
+    except TimeoutError as error:
+        raise TooSlowError(
+            "body_too_slow",
+            f"the body did not come within {BODY_WITHIN_S:.0f} s",
+            "send it at once",
+        ) from error

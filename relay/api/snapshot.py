@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relay.trunk.model import Link, Peer
+from relay.turn.model import TurnOrders
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,10 @@ class Snapshot:
     draining: bool
     end_sessions: tuple[EndedSession, ...]
     report_interval_s: float
+    control_planes: tuple[str, ...] = ()
+    """Where the replicas of the control plane that live answer, as host:port."""
+    turn: TurnOrders | None = None
+    """For the TURN server beside this node; None when the region has none."""
 
 
 class SnapshotFile:

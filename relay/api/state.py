@@ -1,7 +1,7 @@
 """What the node's doors share: whom it takes, and whether it takes anybody now."""
 
 from relay.api.keys import TokenKeys
-from relay.core.admission import Admission
+from relay.core.admission import Admission, UsedTokens
 from relay.core.busy import BusyShare
 
 
@@ -14,6 +14,7 @@ class NodeState:
         """Participants that the node admits at most."""
         self.token_keys = TokenKeys()
         self.admission = Admission()
+        self.used_tokens = UsedTokens()
         self.draining = False
         """The control plane wants no new participants here."""
         self.serving = False

@@ -7,6 +7,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from relay.errors import ForbiddenError, UnauthenticatedError
+from relay.transport.clock import wall
 
 ISSUER = "thalweg"
 
@@ -16,7 +17,13 @@ CLOCK_SKEW_S = 5
 MAX_TOKEN = 4096
 """Characters. Ours are about 500."""
 
-_NEXT = "ask the signalling server for a new assignment"
+MAX_LIFE_S = 60
+"""From now to a token's end. A node remembers used tokens for so long, so it takes none that live longer."""
+
+MAX_ID = 64
+"""Characters of a token's id."""
+
+NEXT = "ask the signalling server for a new assignment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,10 @@ class Claims:
     participant: str
     epoch: int
     role: str
+    id: str
+    """`jti`: unique to this token."""
+    ends_at: float
+    """Seconds since 1970, when no node accepts it any more."""
 
 
 def verify(token: str, keys: Mapping[str, bytes], node: str, *, running: bool = False) -> Claims:
@@ -38,14 +49,14 @@ def verify(token: str, keys: Mapping[str, bytes], node: str, *, running: bool = 
     """
     if len(token) > MAX_TOKEN or not token.isascii():
         raise UnauthenticatedError(
-            "token_malformed", f"a token has at most {MAX_TOKEN} characters, all ASCII", _NEXT
+            "token_malformed", f"a token has at most {MAX_TOKEN} characters, all ASCII", NEXT
         )
     try:
         kid = jwt.get_unverified_header(token).get("kid")
         key = keys.get(kid) if isinstance(kid, str) else None
         if key is None:
             raise UnauthenticatedError(
-                "token_unknown_key", "no key of this node's made the signature", _NEXT
+                "token_unknown_key", "no key of this node's made the signature", NEXT
             )
         payload = jwt.decode(
             token,
@@ -54,28 +65,36 @@ def verify(token: str, keys: Mapping[str, bytes], node: str, *, running: bool = 
             audience=node,
             issuer=ISSUER,
             leeway=CLOCK_SKEW_S,
-            options={"require": ["exp", "nbf", "aud", "sub", "iss"], "verify_exp": not running},
+            options={
+                "require": ["exp", "nbf", "aud", "sub", "iss", "jti"],
+                "verify_exp": not running,
+            },
         )
         return _claims(payload)
     except jwt.ExpiredSignatureError as error:
         raise UnauthenticatedError(
-            "token_expired", "the token was not used in time", _NEXT
+            "token_expired", "the token was not used in time", NEXT
         ) from error
     except jwt.InvalidSignatureError as error:
-        raise UnauthenticatedError("token_forged", "the signature is not ours", _NEXT) from error
+        raise UnauthenticatedError("token_forged", "the signature is not ours", NEXT) from error
     except jwt.InvalidAudienceError as error:
         raise ForbiddenError(
-            "token_for_other_node", f"the token is not for node {node}", _NEXT
+            "token_for_other_node", f"the token is not for node {node}", NEXT
         ) from error
     except jwt.PyJWTError as error:
         raise UnauthenticatedError(
-            "token_malformed", f"the token cannot be used: {error}", _NEXT
+            "token_malformed", f"the token cannot be used: {error}", NEXT
         ) from error
 
 
 def _claims(payload: Mapping[str, object]) -> Claims:
     room, participant = payload.get("room"), payload.get("sub")
     epoch, role = payload.get("epoch"), payload.get("role")
+    jti, exp = payload.get("jti"), payload.get("exp")
+    if not isinstance(exp, int | float) or exp > wall() + MAX_LIFE_S + CLOCK_SKEW_S:
+        raise UnauthenticatedError(
+            "token_malformed", f"the token lives longer than {MAX_LIFE_S} s", NEXT
+        )
     if (
         isinstance(room, str)
         and isinstance(participant, str)
@@ -83,6 +102,10 @@ def _claims(payload: Mapping[str, object]) -> Claims:
         and not isinstance(epoch, bool)
         and epoch > 0
         and role in ("publisher", "viewer")
+        and isinstance(jti, str)
+        and 0 < len(jti) <= MAX_ID
     ):
-        return Claims(room, participant, epoch, str(role))
-    raise UnauthenticatedError("token_malformed", "the token lacks room, sub, epoch or role", _NEXT)
+        return Claims(room, participant, epoch, str(role), jti, exp + CLOCK_SKEW_S)
+    raise UnauthenticatedError(
+        "token_malformed", "the token lacks room, sub, epoch, role or jti", NEXT
+    )

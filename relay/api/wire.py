@@ -1,13 +1,21 @@
 """What node and control plane say: protobuf ↔ plain. What comes from the wire is checked here and nowhere else."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from thalweg.v1 import node_pb2
 
 from relay.api.snapshot import EndedSession, Snapshot
+from relay.api.turn_wire import turn_from_wire
 from relay.engines.base import ParticipantStatus
 from relay.trunk.model import Link, LinkStatus, Peer, PeerRtt, TrunkState
-from relay.trunk.wire import KIND_NUMBERS, codec_message, endpoint, node_id, room_id
+from relay.trunk.wire import (
+    KIND_NUMBERS,
+    codec_message,
+    endpoint,
+    node_id,
+    participant_id,
+    room_id,
+)
 
 KEY_BYTES = 32
 """Of a raw Ed25519 public key (RFC 8032, section 5.1.5)."""
@@ -20,6 +28,9 @@ MAX_REPORT_S = 2.0
 MAX_LINKS = 100_000
 MAX_PEERS = 10_000
 """Bounds on one snapshot: far above any node's business, far below its memory."""
+
+MAX_TARGET = 260
+"""A DNS name (RFC 1035, 2.3.4) and a port."""
 
 _LINK_STATES = {
     TrunkState.CONNECTING: node_pb2.LINK_STATE_CONNECTING,
@@ -43,40 +54,49 @@ def snapshot_from_wire(message: node_pb2.Snapshot, node: str) -> Snapshot:
         token_keys=_keys(message.token_keys),
         draining=message.draining,
         end_sessions=tuple(
-            EndedSession(room_id(end.room), room_id(end.participant), end.epoch, end.reason[:200])
+            EndedSession(
+                room_id(end.room), participant_id(end.participant), end.epoch, end.reason[:200]
+            )
             for end in message.end_sessions
         ),
         report_interval_s=_interval_s(message.report_interval_ms),
+        control_planes=tuple(_target(target) for target in message.control_planes),
+        turn=turn_from_wire(message.turn) if message.HasField("turn") else None,
     )
 
 
-def report_to_wire(
-    sequence: int,
-    load: float,
-    participants: Iterable[ParticipantStatus],
-    links: Iterable[LinkStatus],
-    rtts: Iterable[PeerRtt],
-) -> node_pb2.Report:
-    """Return the node's complete state as a message."""
-    present = [_participant(status) for status in participants]
-    return node_pb2.Report(
-        sequence=sequence,
-        load=load,
-        participants=present,
+def roster_to_wire(participants: Iterable[ParticipantStatus], links: Iterable[LinkStatus]) -> bytes:
+    """Return who and what is here as a serialised Roster: the same bytes while nothing of it changes."""
+    roster = node_pb2.Roster(
+        participants=[_participant(status) for status in participants],
         links=[
             node_pb2.LinkReport(
                 room=link.room,
                 to_node=link.to_node,
                 state=_LINK_STATES[link.state],
                 tracks=link.tracks,
-                packets=link.packets,
-                repaired=link.repaired,
-                lost=link.lost,
             )
             for link in links
         ],
-        rtts=[node_pb2.PeerRtt(node=r.node, region=r.region, rtt_ms=r.rtt_ms) for r in rtts],
     )
+    return roster.SerializeToString(deterministic=True)
+
+
+def figures_to_wire(
+    participants: Iterable[ParticipantStatus], links: Sequence[LinkStatus]
+) -> node_pb2.Figures:
+    """Return what was measured, in the order of the roster."""
+    return node_pb2.Figures(
+        rtt_ms=[status.rtt_ms or 0.0 for status in participants],
+        link_packets=[link.packets for link in links],
+        link_repaired=[link.repaired for link in links],
+        link_lost=[link.lost for link in links],
+    )
+
+
+def rtts_to_wire(rtts: Iterable[PeerRtt]) -> list[node_pb2.PeerRtt]:
+    """Return the round trips to other nodes."""
+    return [node_pb2.PeerRtt(node=r.node, region=r.region, rtt_ms=r.rtt_ms) for r in rtts]
 
 
 def _participant(status: ParticipantStatus) -> node_pb2.ParticipantReport:
@@ -89,12 +109,10 @@ def _participant(status: ParticipantStatus) -> node_pb2.ParticipantReport:
                 id=track.info.id,
                 kind=KIND_NUMBERS[track.info.kind],
                 codec=codec_message(track.info.codec),
-                packets=track.reception.received,
             )
             for track in status.tracks
         ],
         slots=status.slots,
-        rtt_ms=status.rtt_ms or 0.0,
     )
 
 
@@ -126,6 +144,13 @@ def _keys(keys: Iterable[node_pb2.PublicKey]) -> dict[str, bytes]:
             )
         found[key.kid] = key.ed25519
     return found
+
+
+def _target(target: str) -> str:
+    host, _, port = target.rpartition(":")
+    if not host or len(target) > MAX_TARGET or not (port.isascii() and port.isdigit()):
+        raise ValueError(f"{target[:100]!r} is no control plane of the form host:port")
+    return target
 
 
 def _interval_s(milliseconds: int) -> float:

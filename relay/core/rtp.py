@@ -46,7 +46,8 @@ def parse(packet: bytes) -> RtpHeader | None:
             return None
         start += 4 + 4 * int(_U16.unpack_from(packet, start + 2)[0])
     if first & 0x20:
-        end -= packet[-1]
+        # The count includes itself (RFC 3550, section 5.1): with 0 it would be read from what comes to stand last.
+        end = end - packet[-1] if packet[-1] else -1
     if start > end:
         return None
     return RtpHeader(bool(second & 0x80), second & 0x7F, sequence, timestamp, ssrc, start, end)

@@ -16,6 +16,9 @@ MAX_SIZE = 64 * 1024
 MAX_MEDIA = 64
 """m-lines in one offer."""
 
+MAX_SSRCS = 64
+"""Announced for one m-line; a simulcast of three layers with repairs has six. Those that come later are passed over."""
+
 
 _ICE_CREDENTIAL = re.compile(r"[!-9;-~]{1,256}")
 """RFC 8839, section 5.4, with every visible character but the colon, which parts two ufrags in a check."""
@@ -159,7 +162,7 @@ def _media(raw: _Raw, index: int) -> OfferedMedia:
     media.rejected = _number(port.partition("/")[0], 65535) == 0 and not bundle_only
     if kind not in ("audio", "video"):
         return media
-    payload_types = [_number(one, 127) for one in formats]
+    payload_types = list(dict.fromkeys(_number(one, 127) for one in formats))  # 128 at most
     for name, value in raw.attributes:
         if name in ("sendonly", "recvonly", "sendrecv", "inactive"):
             media.direction = name
@@ -177,7 +180,7 @@ def _media(raw: _Raw, index: int) -> OfferedMedia:
 def _ssrc(media: OfferedMedia, name: str, value: str) -> None:
     if name == "ssrc":
         ssrc = _number(value.partition(" ")[0], 0xFFFFFFFF)
-        if ssrc not in media.ssrcs:
+        if ssrc not in media.ssrcs and len(media.ssrcs) < MAX_SSRCS:
             media.ssrcs.append(ssrc)
     elif value.startswith("FID "):
         numbers = [_number(one, 0xFFFFFFFF) for one in value.split()[1:]]

@@ -8,7 +8,7 @@ import grpc
 from thalweg.v1 import trunk_pb2, trunk_pb2_grpc
 
 from relay.core.backoff import backoff_s
-from relay.transport.tls import TlsFiles
+from relay.transport.tls import Credentials
 from relay.trunk import wire
 from relay.trunk.manager import TrunkManager
 from relay.trunk.model import Message, TrunkError
@@ -24,7 +24,7 @@ CHANNEL_OPTIONS = (
 )
 
 
-async def dial(manager: TrunkManager, trunk: Trunk, tls: TlsFiles) -> None:
+async def dial(manager: TrunkManager, trunk: Trunk, tls: Credentials) -> None:
     """Hold the trunk open for as long as the manager wants it called, or until cancelled.
 
     Cancelling alone is not enough: before Python 3.13 a TaskGroup, as in `Trunk.converse`, hides a cancellation that
@@ -37,7 +37,7 @@ async def dial(manager: TrunkManager, trunk: Trunk, tls: TlsFiles) -> None:
         await asyncio.sleep(backoff_s(failures, random.random()))  # noqa: S311 - spreads retries
 
 
-async def _attempt(manager: TrunkManager, trunk: Trunk, tls: TlsFiles, target: str) -> bool:
+async def _attempt(manager: TrunkManager, trunk: Trunk, tls: Credentials, target: str) -> bool:
     """Open the trunk once and talk until it is over; return whether the far end was heard."""
     session = None
     try:

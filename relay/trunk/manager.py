@@ -46,7 +46,7 @@ class TrunkManager:
         self._rooms = rooms
         self._advertise = advertise
         self._links: frozenset[Link] = frozenset()
-        self._targets: Mapping[str, str] = {}
+        self._peers: Mapping[str, Peer] = {}
         self._wish_changed = False
         self._changed_rooms: set[str] = set()
         self._report_at = 0.0
@@ -64,7 +64,7 @@ class TrunkManager:
     def desired(self, links: Iterable[Link], peers: Iterable[Peer]) -> None:
         """Hold exactly these links. Every link has this node at one end and one of the peers at the other."""
         self._links = frozenset(links)
-        self._targets = {peer.node: peer.trunk_target for peer in peers}
+        self._peers = {peer.node: peer for peer in peers}
         self._wish_changed = True
 
     def links(self) -> list[LinkStatus]:
@@ -75,13 +75,19 @@ class TrunkManager:
         """Return how many trunks are in each state."""
         return Counter(trunk.state for trunk in self.trunks.values())
 
+    def is_peer(self, node: str, region: str) -> bool:
+        """Return whether the last wish names this node of this region, to hold links with or to measure."""
+        peer = self._peers.get(node)
+        return peer is not None and peer.region == region
+
     def target(self, trunk: Trunk) -> str | None:
         """Return where this node has to call the far end of this trunk, or None if it has not."""
         if self.stopping or self.trunks.get(trunk.peer) is not trunk:
             return None
         if trunk.peer <= self.node or not trunk.linked:
             return None
-        return self._targets.get(trunk.peer)
+        peer = self._peers.get(trunk.peer)
+        return None if peer is None else peer.trunk_target
 
     def tick(self, now: float) -> None:
         """Do what the wish, the rooms and the time demand; call it every 10 ms."""

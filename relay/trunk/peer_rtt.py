@@ -12,10 +12,10 @@ from ipaddress import ip_address
 
 from relay.core import stun
 from relay.core.recent import RecentMinimum
+from relay.core.socket_filter import stun_only
 from relay.transport.clock import monotonic
-from relay.transport.udp import UdpSocket
+from relay.transport.udp import Address, UdpSocket
 from relay.trunk.model import Peer, PeerRtt
-from relay.trunk.udp import Address
 
 INTERVAL_S = 1.0
 """Between two requests to a peer: 100 bytes a second each."""
@@ -76,9 +76,7 @@ class PeerRtts(UdpSocket):
 
     async def run(self) -> None:
         """Ask all peers each second until cancelled. Raises OSError when no socket can be bound."""
-        await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: self, local_addr=(self._bind_host, 0)
-        )
+        await self.open((self._bind_host, 0), stun_only(stun.BINDING_SUCCESS))
         try:
             while True:
                 self._ask()

@@ -6,18 +6,37 @@ import grpc
 import structlog
 from thalweg.v1 import trunk_pb2_grpc
 
+from relay.core.socket_filter import rtp_only
 from relay.transport.clock import monotonic
-from relay.transport.tls import TlsFiles
+from relay.transport.tls import Credentials
+from relay.transport.udp import Address
 from relay.trunk.dialer import dial
 from relay.trunk.manager import TrunkManager
 from relay.trunk.service import TrunkServicer
 from relay.trunk.trunk import Trunk
-from relay.trunk.udp import Address
 
 log = structlog.get_logger("relay.trunk")
 
 TICK_S = 0.010
 """Rhythm of timers: the resolution of NACK guards and retries, which are 8 ms and more."""
+
+SERVER_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    (
+        "grpc.server_handshake_timeout_ms",
+        10_000,
+    ),  # TLS takes two round trips, not the two minutes of the default
+    ("grpc.max_concurrent_streams", 16),  # of one connection; a node needs two
+    (
+        "grpc.max_receive_message_length",
+        4 * 1024 * 1024,
+    ),  # the tracks of a room, MAX_TRACKS of them
+    ("grpc.max_metadata_size", 16 * 1024),
+    (
+        "grpc.max_allowed_incoming_connections",
+        2048,
+    ),  # those that say nothing among them; a node has one with each peer
+)
 
 STOP_GRACE_S = 0.2
 """For calls in flight when the process ends; Signal never ends by itself."""
@@ -27,7 +46,7 @@ class TrunkRunner:
     """`udp` and `grpc_bind` are where to listen; port 0 takes a free one."""
 
     def __init__(
-        self, manager: TrunkManager, tls: TlsFiles, *, udp: Address, grpc_bind: Address
+        self, manager: TrunkManager, tls: Credentials, *, udp: Address, grpc_bind: Address
     ) -> None:
         self.ready = asyncio.Event()
         """Set when both sockets are open."""
@@ -40,10 +59,8 @@ class TrunkRunner:
 
     async def run(self) -> None:
         """Serve until cancelled. Raises OSError when an address cannot be bound."""
-        await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: self._manager.socket, local_addr=self._udp
-        )
-        server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        await self._manager.socket.open(self._udp, rtp_only())
+        server = grpc.aio.server(options=SERVER_OPTIONS)
         trunk_pb2_grpc.add_TrunkServiceServicer_to_server(TrunkServicer(self._manager), server)
         try:
             self.grpc_port = self._listen(server)

@@ -1,18 +1,24 @@
 """The called side of trunks: TrunkService (trunk.proto). Who calls is what the certificate says, never the message."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import NoReturn
 
 import grpc
 from thalweg.v1 import trunk_pb2, trunk_pb2_grpc
 
-from relay.transport.tls import peer_identity
+from relay.transport.tls import NodeIdentity, peer_identity
 from relay.trunk import wire
 from relay.trunk.manager import TrunkManager
 from relay.trunk.model import Message, TrunkError
 
 OpenContext = grpc.aio.ServicerContext[trunk_pb2.OpenRequest, trunk_pb2.OpenResponse]
 SignalContext = grpc.aio.ServicerContext[trunk_pb2.SignalRequest, trunk_pb2.SignalResponse]
+
+PEER_WAIT_S = 2.0
+"""How long a caller waits for the snapshot that names it: less than half of what it gives Open."""
+
+PEER_LOOKS = 40
 
 
 class TrunkServicer(trunk_pb2_grpc.TrunkServiceServicer):
@@ -26,11 +32,12 @@ class TrunkServicer(trunk_pb2_grpc.TrunkServiceServicer):
     ) -> trunk_pb2.OpenResponse:
         """Exchange addresses and keys.
 
-        Aborts with UNAUTHENTICATED (no node's certificate), PERMISSION_DENIED (another node's name),
-        FAILED_PRECONDITION (not meant for this node, not the caller's turn, an older generation) or
-        INVALID_ARGUMENT (a bad address or key).
+        Aborts with UNAUTHENTICATED (no node's certificate), PERMISSION_DENIED (another node's name, no peer's),
+        FAILED_PRECONDITION (not meant for this node, not the caller's turn, an older
+        generation) or INVALID_ARGUMENT (a bad address or key).
         """
-        peer = await self._peer(context)
+        identity = await self._peer(context)
+        peer = identity.node
         mine = self._manager.node
         if request.node != peer:
             await _refuse(
@@ -49,6 +56,12 @@ class TrunkServicer(trunk_pb2_grpc.TrunkServiceServicer):
                 context,
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"of {mine} and {peer}, {min(mine, peer)} calls",
+            )
+        if not await self._is_peer(identity):
+            await _refuse(
+                context,
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"the control plane has not told {mine} of node {peer} in {identity.region}",
             )
         try:
             theirs = wire.call(request.endpoint, request.send_key)
@@ -75,7 +88,7 @@ class TrunkServicer(trunk_pb2_grpc.TrunkServiceServicer):
         Aborts with UNAUTHENTICATED, NOT_FOUND (no such trunk of the caller's; open one), or UNAVAILABLE when the
         trunk is over.
         """
-        peer = await self._peer(context)
+        peer = (await self._peer(context)).node
         first = await anext(request_iterator, None)
         claimed = None if first is None else self._manager.claim(peer, first.trunk)
         if first is None or claimed is None:
@@ -97,7 +110,18 @@ class TrunkServicer(trunk_pb2_grpc.TrunkServiceServicer):
         finally:
             trunk.end(session, "the call ended")
 
-    async def _peer(self, context: OpenContext | SignalContext) -> str:
+    async def _is_peer(self, identity: NodeIdentity) -> bool:
+        """Return whether the control plane wants us to talk to this node, soon at least.
+
+        Both ends get their snapshots at about the same time; the caller's may be a moment ahead of ours.
+        """
+        for _ in range(PEER_LOOKS):
+            if self._manager.is_peer(identity.node, identity.region):
+                return True
+            await asyncio.sleep(PEER_WAIT_S / PEER_LOOKS)
+        return False
+
+    async def _peer(self, context: OpenContext | SignalContext) -> NodeIdentity:
         identity = peer_identity(context.auth_context())
         if identity is None:
             await _refuse(
@@ -105,7 +129,7 @@ class TrunkServicer(trunk_pb2_grpc.TrunkServiceServicer):
                 grpc.StatusCode.UNAUTHENTICATED,
                 "the certificate has no SPIFFE ID of a node (spiffe://thalweg/region/REGION/node/NODE)",
             )
-        return identity.node
+        return identity
 
 
 async def _refuse(

@@ -15,10 +15,8 @@ from relay.core.budget import TokenBucket
 from relay.core.rtp import is_rtcp
 from relay.transport.clock import monotonic
 from relay.transport.srtp import Profile, SrtpContext, SrtpError
-from relay.transport.udp import UdpSocket
+from relay.transport.udp import Address, UdpSocket
 from relay.trunk.model import Endpoint
-
-Address = tuple[str, int]
 
 PROFILE = Profile.AEAD_AES_256_GCM
 KEY_BYTES = PROFILE.key_bytes + PROFILE.salt_bytes
@@ -91,6 +89,7 @@ class TrunkSocket(UdpSocket):
         for source in carrier.sources:
             if self._by_source.get(source) is carrier:
                 del self._by_source[source]
+        self.expect(self._by_source)
 
     def send(self, datagram: bytes, address: Address) -> None:
         """Send, if the socket is open."""
@@ -129,6 +128,7 @@ class TrunkSocket(UdpSocket):
                 del self._by_source[oldest]
         carrier.sources.append(source)
         self._by_source[source] = carrier
+        self.expect(self._by_source)
 
 
 class Carrier:

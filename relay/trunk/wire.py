@@ -24,6 +24,8 @@ MAX_TRACKS = 2000
 """Tracks of one room that a message may name: a thousand publishers with sound and picture."""
 
 _ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+_ROOM = re.compile(r"(?:[a-z][a-z0-9-]{0,62}:)?[A-Za-z0-9._~-]{1,128}")
+"""The control plane puts the tenant before the room, unless it is the default one."""
 _TRACK_ID = re.compile(r"[\x21-\x7e]{1,256}")
 _NODE = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
@@ -38,7 +40,14 @@ KIND_NUMBERS = _KINDS
 
 
 def room_id(text: str) -> str:
-    """Return a room or participant id. Raises ValueError."""
+    """Return a room id. Raises ValueError."""
+    if not _ROOM.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is not a room id, ROOM or TENANT:ROOM")
+    return text
+
+
+def participant_id(text: str) -> str:
+    """Return a participant id. Raises ValueError."""
     if not _ID.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is not an id: 1 to 128 of A-Z a-z 0-9 . _ ~ -")
     return text
@@ -169,7 +178,7 @@ def _offer(track: trunk_pb2.OfferedTrack, room: str, sender: str) -> Offer:
     info = TrackInfo(
         id=_track_id(track.id),
         room=room,
-        participant=room_id(track.participant),
+        participant=participant_id(track.participant),
         kind=_KINDS_BACK[track.kind],
         codec=codec,
         origin_node=node_id(track.origin_node),

@@ -9,7 +9,7 @@ import grpc
 from thalweg.v1 import common_pb2, node_pb2, node_pb2_grpc
 
 from controlplane.adapters.ca import Bundle
-from tests.api.harness import Api, issue
+from tests.api.harness import KEY, Api, issue
 from tests.fakes.waiting import eventually
 
 REPORT_EVERY_S = 0.1
@@ -18,8 +18,9 @@ REPORT_EVERY_S = 0.1
 class FakeRelay:
     """One session; what it reports can be changed at any time."""
 
-    def __init__(self, node: str, region: str) -> None:
+    def __init__(self, node: str, region: str, capacity: int = 10) -> None:
         self.node = node
+        self.capacity = capacity
         self.region = region
         self.snapshots: list[node_pb2.Snapshot] = []
         self.participants: list[node_pb2.ParticipantReport] = []
@@ -35,7 +36,7 @@ class FakeRelay:
             "http_url": f"http://{self.node}.example.net",
             "media": common_pb2.UdpEndpoint(host="192.0.2.1", port=5000),
             "trunk_target": f"{self.node}.example.net:7000",
-            "capacity": 10,
+            "capacity": self.capacity,
             "version": "test",
             "engine": "embedded",
         }
@@ -48,6 +49,8 @@ class FakeRelay:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._report(call))
                 async for response in call:
+                    if not response.HasField("snapshot"):
+                        continue
                     self.snapshots.append(response.snapshot)
                     result = node_pb2.SnapshotResult(
                         version=response.snapshot.version,
@@ -63,7 +66,8 @@ class FakeRelay:
         sequence = 0
         while True:
             sequence += 1
-            report = node_pb2.Report(sequence=sequence, load=0.1, participants=self.participants)
+            roster = node_pb2.Roster(participants=self.participants).SerializeToString()
+            report = node_pb2.Report(sequence=sequence, load=0.1, roster=roster)
             await call.write(node_pb2.SessionRequest(report=report))
             await asyncio.sleep(REPORT_EVERY_S)
 
@@ -73,9 +77,11 @@ def certificate(node: str, region: str) -> Bundle:
 
 
 @asynccontextmanager
-async def relays(api: Api, *places: str) -> AsyncIterator[list[FakeRelay]]:
+async def relays(
+    api: Api, *places: str, key: str = KEY, capacity: int = 10
+) -> AsyncIterator[list[FakeRelay]]:
     """Run one node in each of the regions, and wait until all of them serve."""
-    nodes = [FakeRelay(f"{region}-1", region) for region in places]
+    nodes = [FakeRelay(f"{region}-1", region, capacity) for region in places]
     async with asyncio.TaskGroup() as group:
         channels = [api.channel(certificate(node.node, node.region)) for node in nodes]
         tasks = [
@@ -85,9 +91,8 @@ async def relays(api: Api, *places: str) -> AsyncIterator[list[FakeRelay]]:
         try:
 
             async def all_serve() -> str | None:
-                states = {
-                    n["id"]: n["state"] for n in (await api.call("GET", "/v1/nodes")).json["nodes"]
-                }
+                listed = (await api.call("GET", "/v1/nodes", key=key)).json["nodes"]
+                states = {one["id"]: one["state"] for one in listed}
                 missing = [node.node for node in nodes if states.get(node.node) != "serving"]
                 return f"{missing} do not serve: {states}" if missing else None
 

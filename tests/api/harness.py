@@ -1,6 +1,7 @@
 """A real control plane on loopback for tests of its doors: real HTTP, real gRPC with real mTLS."""
 
 import asyncio
+import gc
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +15,8 @@ import aiohttp
 import grpc
 
 from controlplane.adapters.ca import Bundle, CertificateAuthority
-from controlplane.adapters.tokens import Ed25519Signer
+from controlplane.adapters.signing_keys import SigningKeys
+from controlplane.api.callers import Callers, Fixed
 from controlplane.api.keys import ApiKeys
 from controlplane.app import Ports, serve
 from controlplane.config import Address, Settings
@@ -109,16 +111,15 @@ class Api:
 
 def settings(tls_dir: Path, **changes: Any) -> Settings:
     """Return settings on free ports."""
-    digest = hashlib.sha256(KEY.encode()).digest()
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
     plain = Settings(
         topology_text=DEMO,
         http=Address("127.0.0.1", 0),
         grpc=Address("127.0.0.1", 0),
         tls_dir=tls_dir,
-        keys=ApiKeys({"tests": digest}),
-        signer=Ed25519Signer.generate(),
-        signer_is_lasting=True,
-        turn_secret=None,
+        callers=Callers(Fixed(ApiKeys.parse(f"tests:{digest}"))),
+        signer=SigningKeys.generate(),
+        turn=None,
         geoip=(),
         trusted_proxies=(),
         declared_rtts=True,
@@ -140,4 +141,6 @@ async def running(wanted: Settings) -> AsyncIterator[Api]:
                 yield Api(await asyncio.wait_for(ports, 10), session)
             finally:
                 stop.set()
+    # Tracebacks of cancelled sessions hold the server in cycles. Freed in some later test's loop, it would block there.
+    await asyncio.to_thread(gc.collect)
     grpc.aio.shutdown_grpc_aio()

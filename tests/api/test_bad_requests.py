@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from controlplane.api.http import routing
 from tests.api.fake_relay import relays
@@ -53,7 +54,7 @@ async def test_bad_bodies_create_nothing(api: Api) -> None:
                 assert problem["hint"]
         assert (await api.call("GET", "/v1/rooms")).json == {"rooms": [], "next": None}
         after = (await api.call("GET", "/metrics")).text
-        for line in ("thalweg_last_event_id", "thalweg_participants"):
+        for line in ("thalweg_events", "thalweg_participants"):
             assert value(after, line) == value(before, line)
 
 
@@ -114,6 +115,28 @@ async def test_another_content_type_is_415(api: Api, content_type: str | None) -
     for path in (PATH, "/v1/topology"):
         refused = await api.call("PUT", path, data=b'{"session": "s"}', headers=headers)
         refused.problem(415, "content-type-unsupported")
+
+
+async def test_an_encoded_body_is_415(api: Api) -> None:
+    for path, headers in ((PATH, JSON), ("/v1/topology", YAML)):
+        sent = headers | {"Content-Encoding": "gzip"}
+        refused = await api.call("PUT", path, data=b"no gzip", headers=sent)
+        refused.problem(415, "content-encoding-unsupported")
+
+
+async def test_who_leaves_amid_a_body_is_no_fault_of_ours(api: Api) -> None:
+    head = (
+        f"PUT {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n"
+    )
+    with capture_logs() as logs:
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.ports.http)
+        writer.write(f"{head}Authorization: {AUTHORIZED['Authorization']}\r\n\r\n{{".encode())
+        await asyncio.sleep(0.1)
+        writer.close()
+        await writer.wait_closed()
+        assert await reader.read() == b""
+        await asyncio.sleep(0.1)
+    assert logs == []
 
 
 async def test_a_large_body_is_413_announced_or_not(api: Api) -> None:

@@ -1,10 +1,12 @@
 """Settings: all problems at once, each with what to do."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from controlplane.adapters import authority
 from controlplane.config import Address, Options, SettingsError, load_settings, parse_address
 from tests.api.harness import CLIENT, DEMO, SERVER
 from tests.fakes.mmdb import write_mmdb
@@ -36,8 +38,9 @@ def test_the_least_that_works(options: Options) -> None:
     settings = load_settings(options)
     assert (settings.http, settings.grpc) == (Address("127.0.0.1", 8080), Address("::1", 8443))
     assert str(settings.grpc) == "[::1]:8443"
-    assert (settings.turn_secret, settings.geoip, settings.trusted_proxies) == (None, (), ())
-    assert not settings.signer_is_lasting
+    assert (settings.turn, settings.geoip, settings.trusted_proxies) == (None, (), ())
+    assert not settings.signer.is_lasting
+    assert (settings.issuer, settings.enroll) == (None, None)
 
 
 def test_everything(options: Options, tmp_path: Path) -> None:
@@ -53,14 +56,15 @@ def test_everything(options: Options, tmp_path: Path) -> None:
         open_metrics=True,
     )
     settings = load_settings(full)
-    assert settings.turn_secret == b"a-master-secret-for-turn"
+    assert settings.turn is not None
+    assert settings.turn.masters().secrets == (b"a-master-secret-for-turn",)
     assert settings.geoip == (geoip,)
     assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "2001:db8::/32"]
     assert "a-master-secret" not in repr(settings)
 
 
 def test_all_problems_come_at_once(options: Options, tmp_path: Path) -> None:
-    (tmp_path / "short").write_text("secret")
+    (tmp_path / "short").write_text("sesame")
     (tmp_path / "topology.yaml").write_text("version: 2\nregions: {}\n")
     broken = replace(
         options,
@@ -68,7 +72,7 @@ def test_all_problems_come_at_once(options: Options, tmp_path: Path) -> None:
         grpc="::1:8443",
         tls_dir=tmp_path / "no-tls",
         api_key_file=tmp_path / "no-keys",
-        signing_key=tmp_path / "keys",
+        signing_key=[tmp_path / "keys"],
         turn_secret_file=tmp_path / "short",
         geoip=[tmp_path / "keys"],
         trusted_proxy=["10.0.0.1/8"],
@@ -79,7 +83,23 @@ def test_all_problems_come_at_once(options: Options, tmp_path: Path) -> None:
         "--topology", "--topology", "--http", "--grpc", "--tls-dir", "--api-key-file", "--signing-key",
         "--turn-secret-file", "--geoip", "--trusted-proxy",
     ]  # fmt: skip
-    assert "secret" not in found[7].replace("--turn-secret-file", "")
+    assert "sesame" not in found[7]
+
+
+def test_an_enrolment_port_needs_an_authority(options: Options, tmp_path: Path) -> None:
+    [problem] = problems(replace(options, enroll="127.0.0.1:0"))
+    assert problem.startswith("--enroll: without --ca-dir")
+    [problem] = problems(replace(options, ca_dir=tmp_path / "nowhere"))
+    assert problem.startswith("--ca-dir: ")
+    assert "thalweg ca init" in problem
+    made = authority.create(tmp_path / "ca", now=datetime.now(UTC))  # noqa: TID251
+    settings = load_settings(replace(options, ca_dir=tmp_path / "ca", enroll="127.0.0.1:0"))
+    assert settings.enroll == Address("127.0.0.1", 0)
+    assert settings.issuer is not None
+    assert settings.issuer.pin() == made.pin()
+    (tmp_path / "ca" / "authority.pem").chmod(0o644)
+    [problem] = problems(replace(options, ca_dir=tmp_path / "ca"))
+    assert "everybody on this machine can open" in problem
 
 
 @pytest.mark.parametrize(

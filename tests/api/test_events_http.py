@@ -12,7 +12,8 @@ import pytest
 
 from controlplane.api.http import events
 from tests.api.fake_relay import relays
-from tests.api.harness import AUTHORIZED, Api, running, settings
+from tests.api.harness import AUTHORIZED, KEY, Api, running, settings
+from tests.api.who import callers
 from tests.fakes.waiting import eventually
 
 
@@ -41,8 +42,10 @@ class Reader:
 
 
 @asynccontextmanager
-async def stream(api: Api, query: str = "", last: str | None = None) -> AsyncIterator[Reader]:
-    headers = AUTHORIZED | ({} if last is None else {"Last-Event-ID": last})
+async def stream(
+    api: Api, query: str = "", last: str | None = None, *, key: str = KEY
+) -> AsyncIterator[Reader]:
+    headers = {"Authorization": f"Bearer {key}"} | ({} if last is None else {"Last-Event-ID": last})
     async with api.session.get(f"{api.url}/v1/events{query}", headers=headers) as answer:
         assert (answer.status, answer.content_type) == (200, "text/event-stream")
         reader = Reader(answer)
@@ -89,7 +92,7 @@ async def test_an_id_from_another_life_gives_a_reset(api: Api, last: str) -> Non
             await api.join("r", who)
         async with stream(api, last=last) as reader:
             id_, kind, data = await reader.event()
-            assert (kind, data) == ("stream.reset", {"oldest": id_ + 1})
+            assert (kind, data) == ("stream.reset", {"oldest": str(id_ + 1)})
             assert (await reader.event())[0] == id_ + 1
 
 
@@ -104,6 +107,17 @@ async def test_silence_is_filled_with_comments(api: Api, monkeypatch: pytest.Mon
     async with stream(api) as reader:
         assert await reader.block() == {"": "alive"}
         assert await reader.block() == {"": "alive"}
+
+
+async def test_one_tenant_cannot_have_all_streams(
+    tls_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_OF_TENANT", 1)
+    async with running(settings(tls_dir, callers=callers())) as api, stream(api, key="acme"):
+        refused = await api.call("GET", "/v1/events", key="acme")
+        assert "tenant acme" in refused.problem(503, "event-streams-full")["detail"]
+        async with stream(api, key="beta"):
+            pass
 
 
 async def test_readers_are_counted_bounded_and_forgotten(

@@ -34,7 +34,7 @@ async def test_numbers_and_labels(api: Api) -> None:
         assert found["thalweg_node_sessions", ()] == 1
         assert found["thalweg_snapshots_total", (("result", "sent"),)] >= 1
         assert found["thalweg_snapshots_total", (("result", "acked"),)] >= 1
-        assert found["thalweg_last_event_id", ()] >= 4
+        assert found["thalweg_events", ()] >= 4
         assert found["thalweg_learned_networks", ()] == 0
         for name in ("rehomes", "rehoming_rooms_looked_at", "rehoming_rooms_dropped"):
             assert found[f"thalweg_{name}_total", ()] == 0

@@ -1,19 +1,20 @@
 """NodeService.Session over real mTLS: who may speak, what is sent, how it ends."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from thalweg.v1 import common_pb2, node_pb2, node_pb2_grpc
 
-from controlplane.adapters import wire
 from controlplane.adapters.ca import Bundle
-from controlplane.adapters.wire import report_from_wire
-from controlplane.api import nodes_grpc
+from controlplane.adapters.wire import ReportReader
+from controlplane.api import node_sessions, nodes_grpc
 from controlplane.core.session import NodeReport
 from tests.api.fake_relay import FakeRelay, certificate, relays
-from tests.api.harness import CLIENT, STRANGER, Api, issue
+from tests.api.harness import CLIENT, STRANGER, Api, issue, running, settings
 from tests.fakes.waiting import eventually
 
 NODE, REGION = "eu-frankfurt-1", "eu-frankfurt"
@@ -52,7 +53,9 @@ async def iter_of(messages: tuple[node_pb2.SessionRequest, ...]) -> Any:
 async def test_only_the_certificate_says_who_a_node_is(api: Api, spiffe_id: str) -> None:
     ended = await refusal(api, issue(spiffe_id), FakeRelay(NODE, REGION).hello())
     assert ended.code() == grpc.StatusCode.PERMISSION_DENIED
-    assert (ended.details() or "").startswith("node-identity: ")
+    is_node = "/region/" in spiffe_id and "/more" not in spiffe_id and "elsewhere" not in spiffe_id
+    code = "node-identity: " if is_node else "method-identity: "
+    assert (ended.details() or "").startswith(code)
     assert (await api.call("GET", "/v1/nodes")).json == {"nodes": []}
 
 
@@ -80,9 +83,17 @@ def report(**members: Any) -> node_pb2.SessionRequest:
     return node_pb2.SessionRequest(report=node_pb2.Report(sequence=1, **members))
 
 
+def roster(**members: Any) -> node_pb2.SessionRequest:
+    return report(roster=node_pb2.Roster(**members).SerializeToString())
+
+
 def report_of(**members: Any) -> node_pb2.SessionRequest:
     ana: dict[str, Any] = {"room": "r", "participant": "ana", "epoch": 1} | members
-    return report(participants=[node_pb2.ParticipantReport(**ana)])
+    return roster(participants=[node_pb2.ParticipantReport(**ana)])
+
+
+def standby(node: str = NODE, region: str = REGION) -> node_pb2.SessionRequest:
+    return node_pb2.SessionRequest(standby=node_pb2.Standby(node=node, region=region))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +119,12 @@ def report_of(**members: Any) -> node_pb2.SessionRequest:
         ((HELLO, report(load=float("nan"))), "bad-report"),
         ((HELLO, report(load=-1.0)), "bad-report"),
         ((HELLO, report(rtts=[node_pb2.PeerRtt(node="n", rtt_ms=float("inf"))])), "bad-report"),
-        ((HELLO, report(links=[node_pb2.LinkReport(to_node="n")])), "bad-report"),
+        ((HELLO, roster(links=[node_pb2.LinkReport(to_node="n")])), "bad-report"),
+        ((HELLO, report(roster=b"\xff\xff")), "bad-report"),
+        ((standby(), report()), "hello-missing"),
+        ((standby(), standby()), "hello-missing"),
+        ((standby(node="Frankfurt"),), "bad-hello"),
+        ((HELLO, standby()), "unexpected-message"),
         ((HELLO, report_of(tracks=[node_pb2.TrackReport()])), "bad-report"),
         ((HELLO, report_of(room="../../x")), "bad-report"),
         ((HELLO, report_of(participant="x" * 129)), "bad-report"),
@@ -163,10 +179,11 @@ async def test_a_snapshot_comes_on_connecting_and_on_change(api: Api) -> None:
 async def test_a_snapshot_comes_though_nothing_changed(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nodes_grpc, "SNAPSHOT_INTERVAL_S", 0.05)
+    for rhythm in ("SNAPSHOT_INTERVAL_S", "ROUND_S"):
+        monkeypatch.setattr(nodes_grpc, rhythm, 0.05)
     async with relays(api, "eu-frankfurt") as (node,):
         await eventually(
-            lambda: None if len(node.snapshots) >= 5 else f"{len(node.snapshots)} came"
+            lambda: None if len(node.snapshots) >= 12 else f"{len(node.snapshots)} came"
         )
         assert len({snapshot.version for snapshot in node.snapshots[-3:]}) == 1
 
@@ -184,7 +201,6 @@ async def test_what_a_node_reports_is_seen(api: Api) -> None:
                         id="t1",
                         kind=common_pb2.MEDIA_KIND_VIDEO,
                         codec=common_pb2.Codec(name="vp8"),
-                        packets=7,
                     )
                 ],
             )
@@ -196,7 +212,7 @@ async def test_what_a_node_reports_is_seen(api: Api) -> None:
 
         await eventually(live)
         seat = (await api.call("GET", "/v1/rooms/r/participants/ana")).json
-        assert seat["tracks"] == [{"id": "t1", "kind": "video", "codec": "vp8", "packets": 7}]
+        assert seat["tracks"] == [{"id": "t1", "kind": "video", "codec": "vp8"}]
 
 
 async def test_the_newest_session_of_a_node_wins(api: Api) -> None:
@@ -235,11 +251,13 @@ async def test_a_node_that_floods_is_held_back(
     monkeypatch.setattr(nodes_grpc, "REPORT_GAP_S", 0.2)
     taken: list[int] = []
 
-    def counted(message: node_pb2.Report) -> NodeReport:
-        taken.append(message.sequence)
-        return report_from_wire(message)
+    read = ReportReader.read
 
-    monkeypatch.setattr(wire, "report_from_wire", counted)
+    def counted(self: ReportReader, message: node_pb2.Report) -> NodeReport:
+        taken.append(message.sequence)
+        return read(self, message)
+
+    monkeypatch.setattr(ReportReader, "read", counted)
     answer = node_pb2.SnapshotResult(nonce="never sent", version=1, error="x")
     async with api.channel(OWN) as channel:
         call = node_pb2_grpc.NodeServiceStub(channel).Session()
@@ -254,3 +272,86 @@ async def test_a_node_that_floods_is_held_back(
     assert "snapshot" not in capsys.readouterr().out
     metrics = (await api.call("GET", "/metrics")).text
     assert 'thalweg_snapshots_total{result="unknown"} 100.0' in metrics
+
+
+# --- warm sessions --------------------------------------------------------------------------------
+
+
+async def test_a_warm_session_hears_signs_of_life_and_becomes_active_by_its_hello(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes_grpc, "KEEPALIVE_S", 0.05)
+    async with api.channel(OWN) as channel:
+        call = node_pb2_grpc.NodeServiceStub(channel).Session()
+        await call.write(standby())
+        for _ in range(3):
+            assert await call.read() == node_pb2.SessionResponse()
+        assert (await api.call("GET", "/v1/nodes")).json == {"nodes": []}
+        assert "thalweg_node_standbys 1.0" in (await api.call("GET", "/metrics")).text
+        await call.write(HELLO)
+        await call.write(report(load=0.1))
+        heard: list[Any] = []
+        while not any(one.HasField("snapshot") for one in heard):
+            heard.append(await call.read())
+
+        async def serves() -> str | None:
+            state: str = (await api.call("GET", f"/v1/nodes/{NODE}")).json["state"]
+            return None if state == "serving" else state
+
+        await eventually(serves)
+        assert "thalweg_node_standbys 0.0" in (await api.call("GET", "/metrics")).text
+        call.cancel()
+
+
+async def test_only_the_certificate_says_who_stands_by(api: Api) -> None:
+    ended = await refusal(api, OWN, standby(node="another"))
+    assert ended.code() == grpc.StatusCode.PERMISSION_DENIED
+    ended = await refusal(api, OWN, standby(), FakeRelay("another", REGION).hello())
+    assert ended.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_node_does_not_stand_by_where_it_is_active(api: Api) -> None:
+    async with relays(api, "eu-frankfurt"):
+        ended = await refusal(api, OWN, standby())
+        assert (ended.details() or "").startswith("already-active: ")
+
+
+async def test_warm_sessions_are_bounded_and_the_newest_of_a_node_stays(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_sessions, "MAX_STANDBYS", 1)
+    async with api.channel(OWN) as channel:
+        stub = node_pb2_grpc.NodeServiceStub(channel)
+        first, second = stub.Session(), stub.Session()
+        await first.write(standby())
+        assert await first.read() == node_pb2.SessionResponse()
+        await second.write(standby())
+        assert await second.read() == node_pb2.SessionResponse()
+        assert await first.read() == grpc.aio.EOF
+        other = certificate("us-virginia-1", "us-virginia")
+        ended = await refusal(api, other, standby("us-virginia-1", "us-virginia"))
+        assert (ended.details() or "").startswith("too-many-standbys: ")
+        second.cancel()
+
+
+async def test_a_process_that_ends_says_so_before_its_sessions_break(tls_dir: Path) -> None:
+    heard: dict[str, list[node_pb2.SessionResponse]] = {"active": [], "warm": []}
+
+    async def listen(call: Any, kind: str) -> None:
+        async for response in call:
+            heard[kind].append(response)
+
+    async with AsyncExitStack() as stack:
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        async with running(settings(tls_dir)) as api:
+            for kind, first in (
+                ("active", HELLO),
+                ("warm", standby("us-virginia-1", "us-virginia")),
+            ):
+                bundle = OWN if kind == "active" else certificate("us-virginia-1", "us-virginia")
+                channel = await stack.enter_async_context(api.channel(bundle))
+                call = node_pb2_grpc.NodeServiceStub(channel).Session()
+                await call.write(first)
+                group.create_task(listen(call, kind))
+            await eventually(lambda: None if all(heard.values()) else "nothing heard")
+    assert all(one[-1].ending for one in heard.values())

@@ -1,5 +1,6 @@
 """The journey of a signalling server over HTTP."""
 
+import asyncio
 import ipaddress
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from controlplane.adapters.turn_secrets import TurnSecretFile
 from tests.api.fake_relay import relays
 from tests.api.harness import Api, running, settings
 
@@ -120,7 +122,7 @@ async def test_no_node_is_503_with_retry_after(api: Api) -> None:
     assert int(refused.headers["Retry-After"]) > 0
 
 
-async def test_turn_servers_come_with_credentials(tls_dir: Path) -> None:
+async def test_turn_servers_come_with_credentials(tls_dir: Path, tmp_path: Path) -> None:
     topology = """
 version: 1
 regions:
@@ -128,13 +130,15 @@ regions:
     location: {lat: 50, lon: 8}
     turn: {servers: [{host: turn.example.net}], transports: [udp, tls]}
 """
-    wanted = settings(tls_dir, topology_text=topology, turn_secret=b"a-secret-for-the-tests")
+    (tmp_path / "turn").write_text("a-secret-for-the-tests")
+    turn = await asyncio.to_thread(TurnSecretFile, tmp_path / "turn")
+    wanted = settings(tls_dir, topology_text=topology, turn=turn)
     async with running(wanted) as api, relays(api, "eu-a"):
         servers = (await api.join("r", "ana")).json["ice_servers"]
-        turn = [server for server in servers if "username" in server]
-        assert turn
-        assert turn[0]["credential"]
-        assert any(url.startswith("turns:turn.example.net:5349") for url in turn[0]["urls"])
+        given = [server for server in servers if "username" in server]
+        assert given
+        assert given[0]["credential"]
+        assert any(url.startswith("turns:turn.example.net:443") for url in given[0]["urls"])
 
 
 async def test_a_probe_plan_names_what_to_measure(api: Api) -> None:

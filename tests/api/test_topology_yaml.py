@@ -45,7 +45,7 @@ def test_every_key_arrives() -> None:
     assert (alpha.id, alpha.title, alpha.location) == ("eu-a", "Alpha", Location(50.0, -8.5))
     assert (alpha.residency, alpha.provider) == (frozenset({"eu", "no"}), "aws")
     assert (alpha.desired_nodes, alpha.node_capacity) == (2, 99)
-    assert alpha.turn_servers == (TurnServer("turn.example.net", 3479, 5349),)
+    assert alpha.turn_servers == (TurnServer("turn.example.net", 3479, 443),)
     assert alpha.turn_transports == ("tls", "udp")
     assert (beta.title, beta.turn_servers, beta.node_capacity) == ("eu-b", (), 400)
     assert topology.links == (LinkSeed((alpha.id, beta.id), 9.0, 0.02),)

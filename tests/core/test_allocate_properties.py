@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.core.allocate import Refused, allocate
+from controlplane.core.liveness import STALE_S
 from controlplane.core.model import (
     Assignment,
     Decision,
@@ -36,7 +37,7 @@ nodes = st.builds(
     state=st.sampled_from(NodeState) | st.just(NodeState.SERVING),
     load=st.floats(0, 1.3),
     capacity=st.sampled_from([0, 1, 100]),
-    heard_at=st.floats(NOW - 10, NOW),
+    heard_at=st.floats(NOW - 2 * STALE_S, NOW),
 )
 fleets = st.lists(nodes, max_size=8, unique_by=lambda one: one.id)
 joins = st.builds(

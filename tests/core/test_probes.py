@@ -23,7 +23,15 @@ from controlplane.core.model import (
     World,
 )
 from controlplane.core.place import NOWHERE, Place
-from controlplane.core.probes import EXTRA, SENTINELS, WIDENED, PlannedProbe, ProbePlan, plan_probes
+from controlplane.core.probes import (
+    EXTRA,
+    SENTINELS,
+    WIDENED,
+    PlannedProbe,
+    ProbePlan,
+    plan_more,
+    plan_probes,
+)
 from controlplane.core.rtt import NOTHING, Rtts, estimate
 from controlplane.core.sums import NOBODY, Sums, adding
 from tests.core.build import (
@@ -70,10 +78,13 @@ def test_the_first_in_a_room_measures_the_nearest() -> None:
 
 
 def test_a_client_that_is_slow_even_to_the_nearest_looks_elsewhere_by_itself() -> None:
-    planned = plan(MAINZ, one_node_each())
-    assert set(named(planned.more)) == {"ap-singapore", "ap-sydney"}
+    view = one_node_each()
+    planned = plan(MAINZ, view)
+    assert set(named(plan_more(planned, view, now=NOW))) == {"ap-singapore", "ap-sydney"}
+    lonely = plan(Place(Location(0.0, -30.0, 20), "geo"), view)
+    assert planned.more_above_ms is not None
+    assert lonely.more_above_ms is not None
     assert 10 < planned.more_above_ms < 60
-    lonely = plan(Place(Location(0.0, -30.0, 20), "geo"), one_node_each())
     assert lonely.more_above_ms > planned.more_above_ms
 
 
@@ -136,11 +147,13 @@ def test_the_least_loaded_node_answers() -> None:
 
 
 def test_an_unknown_place_is_asked_to_look_around() -> None:
-    planned = plan(NOWHERE, one_node_each())
+    view = one_node_each()
+    planned = plan(NOWHERE, view)
     assert set(named(planned.first)) == set(CITIES)
     assert "place unknown" in planned.first[0].why
     assert {planned.first[0].region, planned.first[1].region} != {"eu-frankfurt", "eu-paris"}
-    assert planned.more == ()
+    assert planned.more_above_ms is None
+    assert plan_more(planned, view, now=NOW) == ()
 
 
 def test_an_unknown_place_in_a_large_world_gets_seven_regions_far_from_one_another() -> None:
@@ -190,10 +203,11 @@ def test_a_plan_names_few_regions_once_each_and_only_nodes_that_serve(
     planned = plan(place, view, learned, sums(*seats))
     most = count + EXTRA if seats else count
     assert len(planned.first) <= (max(most, WIDENED) if place.location is None else most)
-    assert len(planned.more) <= SENTINELS
-    both = named(planned.first) + named(planned.more)
+    more = plan_more(planned, view, now=NOW)
+    assert len(more) <= SENTINELS
+    both = named(planned.first) + named(more)
     assert len(both) == len(set(both))
-    for one in (*planned.first, *planned.more):
+    for one in (*planned.first, *more):
         assert one.node == view.nodes[one.node.id]
         assert one.node.state is NodeState.SERVING
         assert NOW - one.node.heard_at <= STALE_S

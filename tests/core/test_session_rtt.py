@@ -1,5 +1,5 @@
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -12,8 +12,17 @@ ROOM = RoomId("standup")
 ANA: Key = (ROOM, ParticipantId("ana"))
 
 
-def report(rtt_ms: float | None, who: str = "ana", epoch: int = 1) -> ParticipantReport:
-    return ParticipantReport(ROOM, ParticipantId(who), epoch, rtt_ms=rtt_ms)
+Said = tuple[ParticipantReport, float]
+
+
+def report(rtt_ms: float | None, who: str = "ana", epoch: int = 1) -> Said:
+    return ParticipantReport(ROOM, ParticipantId(who), epoch), rtt_ms or 0.0
+
+
+def take(
+    windows: SessionWindows, said: Sequence[Said], *, now: float, node: NodeId = NODE
+) -> Mapping[Key, Figure]:
+    return windows.take(node, [one for one, _ in said], [rtt for _, rtt in said], now=now)
 
 
 def figures(
@@ -23,15 +32,23 @@ def figures(
     told = []
     for index, rtt in enumerate(rtts):
         now = start + index * step
-        told += [(now, one) for one in windows.take(NODE, [report(rtt)], now=now).values()]
+        told += [(now, one) for one in take(windows, [report(rtt)], now=now).values()]
     return told
 
 
-def test_a_figure_comes_once_per_window() -> None:
+def test_a_figure_comes_after_a_window_and_again_when_it_is_news() -> None:
     told = figures(SessionWindows(), [20.0] * 61)
-    assert [now for now, _ in told] == [10.0, 20.0, 30.0]
-    assert all(one.rtt.rtt_ms == 20.0 and one.epoch == 1 for _, one in told)
-    assert all(one.rtt.source is RttSource.SESSION for _, one in told)
+    assert [(now, one.rtt.rtt_ms, one.epoch) for now, one in told] == [(10.0, 20.0, 1)]
+    assert told[0][1].rtt.source is RttSource.SESSION
+    told = figures(SessionWindows(), [90.0] * 41 + [86.0] * 40 + [85.0] * 40)
+    assert [(now, one.rtt.rtt_ms) for now, one in told] == [(10.0, 90.0)], "a twentieth is none"
+    told = figures(SessionWindows(), [90.0] * 21 + [80.0] * 40)
+    assert [(now, one.rtt.rtt_ms) for now, one in told] == [(10.0, 90.0), (20.0, 80.0)]
+
+
+def test_a_long_call_says_what_it_is_every_ten_minutes() -> None:
+    told = figures(SessionWindows(), [20.0] * 3 * 2 * int(CALM_S))
+    assert [now for now, _ in told] == [10.0, 10 + CALM_S, 10 + 2 * CALM_S]
 
 
 @pytest.mark.parametrize("odd", [0.0, 3.0, 400.0, 9999.0, math.nan, math.inf, -1.0])
@@ -57,10 +74,8 @@ def test_the_lowest_of_ten_minutes_counts_so_that_a_full_line_looks_like_no_dist
         SessionWindows(),
         [30.0] * per_window + [90.0] * 100 * per_window + [20.0] * 2 * per_window,
     )
-    calm = int(CALM_S / WINDOW_S)
-    assert [one.rtt.rtt_ms for _, one in told[:calm]] == [30.0] * calm
-    assert {one.rtt.rtt_ms for _, one in told[calm + 2 : -3]} == {90.0}
-    assert told[-1][1].rtt.rtt_ms == 20.0
+    assert [one.rtt.rtt_ms for _, one in told] == [30.0, 90.0, 20.0]
+    assert 10 + CALM_S <= told[1][0] <= 10 + CALM_S + 2 * WINDOW_S
 
 
 def test_another_session_begins_without_a_past() -> None:
@@ -69,7 +84,7 @@ def test_another_session_begins_without_a_past() -> None:
     told: list[Figure] = []
     for tick in range(40):
         now = 20.0 + tick / 2
-        told += windows.take(NODE, [report(70.0, epoch=2)], now=now).values()
+        told += take(windows, [report(70.0, epoch=2)], now=now).values()
     assert told[0].rtt.rtt_ms == 70.0
 
 
@@ -89,21 +104,21 @@ def test_a_window_that_does_not_fill_begins_anew() -> None:
 def test_another_session_begins_anew() -> None:
     windows = SessionWindows()
     for index in range(19):
-        windows.take(NODE, [report(500.0)], now=index * 0.5)
+        take(windows, [report(500.0)], now=index * 0.5)
     told: list[Figure] = []
     for index in range(25):
         both = [report(20.0, epoch=2), report(500.0, epoch=1)]
-        told += windows.take(NODE, both, now=9.5 + index * 0.5).values()
+        told += take(windows, both, now=9.5 + index * 0.5).values()
     assert [(one.epoch, one.rtt.rtt_ms) for one in told] == [(2, 20.0)]
 
 
 def test_who_is_not_reported_any_more_is_forgotten() -> None:
     windows = SessionWindows()
-    windows.take(NODE, [report(20.0, f"p{index}") for index in range(50)], now=0.0)
+    take(windows, [report(20.0, f"p{index}") for index in range(50)], now=0.0)
     assert len(windows) == 50
-    windows.take(NODE, [report(20.0, "p7")], now=0.5)
+    take(windows, [report(20.0, "p7")], now=0.5)
     assert len(windows) == 1
-    windows.take(NodeId("vir-1"), [report(20.0, "p7")], now=0.5)
+    take(windows, [report(20.0, "p7")], now=0.5, node=NodeId("vir-1"))
     windows.forget(NODE)
     windows.forget(NODE)
     assert len(windows) == 1
@@ -115,12 +130,13 @@ def test_a_node_that_reports_too_often_is_bounded() -> None:
     assert len(told) == 1
     assert all(
         len(window.samples) <= MAX_SAMPLES
-        for people in windows._open.values()
-        for window in people.values()
+        for opened in windows._open.values()
+        for window in opened.windows
+        if window is not None
     )
 
 
 def test_a_clock_that_goes_back_begins_anew() -> None:
     windows = SessionWindows()
-    windows.take(NODE, [report(20.0)], now=1000.0)
+    take(windows, [report(20.0)], now=1000.0)
     assert [now for now, _ in figures(windows, [20.0] * 21)] == [10.0]

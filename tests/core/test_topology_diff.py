@@ -38,7 +38,7 @@ def test_a_region_that_changes_names_each_key_with_both_values() -> None:
         (
             KeyChange("nodes.desired", "1", "3"),
             KeyChange("provider", None, "aws"),
-            KeyChange("turn.servers", None, "turn.test:3478/5349"),
+            KeyChange("turn.servers", None, "turn.test:3478/443"),
         ),
     )
 

@@ -14,18 +14,32 @@ Context = ServicerContext[node_pb2.SessionRequest, node_pb2.SessionResponse]
 
 
 class FakeNodeService(node_pb2_grpc.NodeServiceServicer):
-    """One session at a time."""
+    """A replica with one session at a time."""
 
     def __init__(self) -> None:
+        self.standbys: list[node_pb2.Standby] = []
         self.hellos: list[node_pb2.Hello] = []
         self.reports: list[node_pb2.Report] = []
         self.results: list[node_pb2.SnapshotResult] = []
         self.port = 0
-        self._outgoing: asyncio.Queue[node_pb2.Snapshot | None] = asyncio.Queue()
+        self.refusal = ""
+        """How to refuse whoever stands by; empty to welcome them."""
+        self.sessions = 0
+        """That are open."""
+        self._outgoing: asyncio.Queue[node_pb2.SessionResponse | None] = asyncio.Queue()
+
+    @property
+    def target(self) -> str:
+        """Where it is, as host:port."""
+        return f"{HOST}:{self.port}"
 
     def send(self, snapshot: node_pb2.Snapshot) -> None:
         """Send a snapshot in the session that is open, or the next one."""
-        self._outgoing.put_nowait(snapshot)
+        self._outgoing.put_nowait(node_pb2.SessionResponse(snapshot=snapshot))
+
+    def say(self, *, ending: bool = False) -> None:
+        """Give a sign of life, or say that this is the end."""
+        self._outgoing.put_nowait(node_pb2.SessionResponse(ending=ending))
 
     def hang_up(self) -> None:
         """End the session."""
@@ -37,17 +51,29 @@ class FakeNodeService(node_pb2_grpc.NodeServiceServicer):
 
     async def Session(self, _requests: object, context: Context) -> None:  # type: ignore[override]
         """Take what the node says, and say what the test wants."""
-        async with asyncio.TaskGroup() as tasks:
-            reader = tasks.create_task(self._read(context))
-            while (snapshot := await self._outgoing.get()) is not None:
-                await context.write(node_pb2.SessionResponse(snapshot=snapshot))
-            reader.cancel()
+        self.sessions += 1
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reader = tasks.create_task(self._read(context))
+                while (response := await self._outgoing.get()) is not None:
+                    await context.write(response)
+                reader.cancel()
+        finally:
+            self.sessions -= 1
+        if self.refusal:
+            await context.abort(grpc.StatusCode.ABORTED, self.refusal)
 
     async def _read(self, context: Context) -> None:
         while isinstance(request := await context.read(), node_pb2.SessionRequest):
             match request.WhichOneof("body"):
                 case "hello":
                     self.hellos.append(request.hello)
+                case "standby":
+                    self.standbys.append(request.standby)
+                    if self.refusal:
+                        self.hang_up()
+                    else:
+                        self.say()
                 case "report":
                     self.reports.append(request.report)
                 case "result":

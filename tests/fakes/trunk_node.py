@@ -16,7 +16,7 @@ from relay.core.rtcp import SenderReport
 from relay.core.rtp import parse
 from relay.core.track import Track
 from relay.transport.clock import monotonic, ntp, wall
-from relay.transport.tls import TlsFiles
+from relay.transport.tls import Credentials, TlsFiles
 from relay.trunk.manager import TrunkManager
 from relay.trunk.model import Endpoint, Link, Peer
 from relay.trunk.runner import TrunkRunner
@@ -64,13 +64,19 @@ class TrunkNode:
     """Rooms and trunks of one node."""
 
     def __init__(
-        self, name: str, *, udp_port: int = 0, grpc_port: int = 0, advertise: Endpoint | None = None
+        self,
+        name: str,
+        *,
+        udp_port: int = 0,
+        grpc_port: int = 0,
+        advertise: Endpoint | None = None,
+        tls: Credentials | None = None,
     ) -> None:
         self.name = name
         self.rooms = Rooms()
         self.manager = TrunkManager(name, self.rooms, advertise=advertise)
         self.runner = TrunkRunner(
-            self.manager, node_tls(name), udp=(HOST, udp_port), grpc_bind=(HOST, grpc_port)
+            self.manager, tls or node_tls(name), udp=(HOST, udp_port), grpc_bind=(HOST, grpc_port)
         )
 
     @property

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -56,7 +57,8 @@ class Signer:
         now = wall()
         payload = {
             "iss": "thalweg", "aud": [node], "sub": participant, "room": room, "epoch": 1,
-            "role": "publisher", "iat": now, "nbf": now, "exp": now + 60, **claims,
+            "role": "publisher", "iat": now, "nbf": now, "exp": now + 60,
+            "jti": secrets.token_urlsafe(12), **claims,
         }  # fmt: skip
         return jwt.encode(payload, self._key, algorithm="EdDSA", headers={"kid": "k1"})
 

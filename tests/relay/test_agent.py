@@ -44,7 +44,7 @@ class Guests(EmbeddedEngine):
 class Subject:
     """A node, as far as its agent sees it."""
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path, *ports: int) -> None:
         self.rooms = Rooms()
         self.engine = Guests(self.rooms)
         self.state = NodeState("a", capacity=4)
@@ -58,7 +58,7 @@ class Subject:
             Parts(self.state, self.engine, self.trunks, self.rtts),
             SnapshotFile(directory),
             node_tls("a"),
-            f"{HOST}:{port}",
+            [f"{HOST}:{port}" for port in ports],
         )
 
     @asynccontextmanager
@@ -141,11 +141,12 @@ PEER = node_pb2.PeerSpec(node="c", region="us", trunk_target="h:1")
         ({"links": [node_pb2.LinkSpec(room="r", from_node="a", to_node="z")]}, "not among the peers"),
         ({"links": [node_pb2.LinkSpec(room="r", from_node="b", to_node="c")]}, "is not between a and"),
         ({"links": [node_pb2.LinkSpec(room="r", from_node="a", to_node="a")]}, "is not between a and"),
-        ({"links": [node_pb2.LinkSpec(room="/", from_node="a", to_node="b")]}, "is not an id"),
+        ({"links": [node_pb2.LinkSpec(room="/", from_node="a", to_node="b")]}, "is not a room id"),
         ({"token_keys": [node_pb2.PublicKey(kid="s", ed25519=b"short")]}, "has 5 bytes and not 32"),
         ({"peers": [PEER, PEER]}, "named twice"),
         ({"peers": [node_pb2.PeerSpec(node="C", region="us", trunk_target="h:1")]}, "node or region"),
         ({"peers": [node_pb2.PeerSpec(node="c", region="us", trunk_target="h")]}, "host:port"),
+        ({"control_planes": ["x"]}, "no control plane"),
         ({"end_sessions": [node_pb2.EndSession(room="r", participant="")]}, "is not an id"),
     ],
 )  # fmt: skip
@@ -226,10 +227,11 @@ async def test_a_change_is_reported_at_once(service: FakeNodeService, tmp_path: 
             lambda: None if len(service.reports) > before else "not reported", timeout=0.6
         )
         report = service.reports[before]
-        [guest] = report.participants
-        assert (guest.participant, guest.epoch, guest.slots, guest.rtt_ms) == ("ana", 5, 2, 12.5)
-        assert [(t.id, t.kind, t.codec.name, t.packets) for t in guest.tracks] == [
-            ("ana-video", common_pb2.MEDIA_KIND_VIDEO, "vp8", 1)
+        [guest] = node_pb2.Roster.FromString(report.roster).participants
+        assert (guest.participant, guest.epoch, guest.slots) == ("ana", 5, 2)
+        assert list(report.figures.rtt_ms) == [12.5]
+        assert [(t.id, t.kind, t.codec.name) for t in guest.tracks] == [
+            ("ana-video", common_pb2.MEDIA_KIND_VIDEO, "vp8")
         ]
         assert report.load == 0.25
         camera.send()  # a counter alone is no news

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from relay.config import Address, Settings, SettingsError, load_settings, parse_address
+from relay.transport.tls import NodeIdentity
 from tests.fakes.trunk_node import REGION, node_tls
 
 GOOD = {
@@ -76,6 +77,49 @@ def test_a_mistake_is_named(files: Path, changes: dict[str, str], words: str) ->
     with pytest.raises(SettingsError) as refused:
         load(files, **changes)
     assert words in str(refused.value)
+
+
+TOKEN = f"twjoin.{'a' * 12}.{'s' * 43}.{'p' * 43}"
+
+
+def test_a_node_without_a_certificate_enrols(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (files / "token").write_text(TOKEN + "\n")
+    fresh = str(files / "fresh")
+    settings = load(
+        files, tls_dir=fresh, enroll="cp.example.net:8445", join_token_file=str(files / "token")
+    )
+    assert settings.tls is None
+    assert settings.renews
+    assert settings.enrolment is not None
+    assert (settings.enrolment.host, settings.enrolment.port) == ("cp.example.net", 8445)
+    assert settings.enrolment.names == ("127.0.0.1",)
+    assert settings.enrolment.identity == NodeIdentity(REGION, "n1")
+    assert "s" * 43 not in repr(settings)
+    monkeypatch.setenv("THALWEG_JOIN_TOKEN", TOKEN)
+    with_variable = load(files, tls_dir=fresh, enroll="cp.example.net:8445").enrolment
+    assert with_variable is not None
+    assert with_variable.token == settings.enrolment.token
+
+
+def test_a_node_with_a_good_certificate_needs_no_token(files: Path) -> None:
+    settings = load(files, enroll="cp.example.net:8445")
+    assert settings.tls is not None
+    assert (settings.enrolment, settings.renews) == (None, True)
+    assert not load(files).renews
+
+
+@pytest.mark.parametrize("content", [None, "", "sesame", "twjoin.x.y.z"])
+def test_without_a_token_a_node_cannot_enrol(files: Path, content: str | None) -> None:
+    changes = {"tls_dir": str(files / "fresh"), "enroll": "cp.example.net:8445"}
+    if content is not None:
+        (files / "token").write_text(content)
+        changes["join_token_file"] = str(files / "token")
+    with pytest.raises(SettingsError) as refused:
+        load(files, **changes)
+    [problem] = refused.value.problems
+    assert problem.startswith("--join-token-file: ")
+    assert "thalweg node token create" in problem
+    assert not content or content not in problem
 
 
 def test_all_mistakes_are_named_at_once(files: Path) -> None:

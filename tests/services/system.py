@@ -20,6 +20,7 @@ from controlplane.core.model import (
 )
 from controlplane.core.session import (
     Endpoint,
+    LinkFigures,
     LinkReport,
     NodeHello,
     NodeReport,
@@ -30,16 +31,23 @@ from controlplane.errors import InvalidInputError
 from controlplane.services.answers import Joined
 from controlplane.services.cascade import Cascades
 from controlplane.services.changed_rooms import ChangedRooms
+from controlplane.services.duties import Duties
 from controlplane.services.fleet import Fleet, NodeSession
+from controlplane.services.following import Following
 from controlplane.services.joins import Joins
+from controlplane.services.judging import Judge
 from controlplane.services.moving import Mover
+from controlplane.services.node_states import NodeStates
 from controlplane.services.placements import Placements
+from controlplane.services.ports import TurnKeeper
 from controlplane.services.presence import Presence
 from controlplane.services.rehoming import Rehoming, RehomingCounters
 from controlplane.services.rooms import Rooms
 from controlplane.services.session_rtts import SessionRtts
 from controlplane.services.snapshots import Snapshots
 from controlplane.services.topologies import Topologies, TopologyParser
+from controlplane.services.tracking import Tracking
+from controlplane.services.turn_servers import TurnServers
 from controlplane.services.world import MeshRtts, Worlds
 from controlplane.store.base import Store
 from controlplane.store.memory import MemoryStore
@@ -103,6 +111,16 @@ class Count:
         self.value += amount
 
 
+class Level:
+    """Satisfies the Gauge port."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def set(self, value: float) -> None:
+        self.value = value
+
+
 class Wakes:
     """Satisfies the FleetNotifier port; remembers who was woken."""
 
@@ -130,6 +148,7 @@ class FakeNode:
     measured: dict[tuple[RoomId, ParticipantId], float] = field(default_factory=dict)
     """Round trips that it measures in the calls, in milliseconds."""
     links: tuple[LinkReport, ...] = ()
+    link_figures: tuple[LinkFigures, ...] = ()
     rtts: tuple[PeerRtt, ...] = ()
     alive: bool = True
     sequence: int = 0
@@ -141,11 +160,12 @@ class System:
     def __init__(
         self,
         *,
-        turn_secret: bytes | None = None,
+        turn: TurnKeeper | None = None,
         store: Store | None = None,
         parser: TopologyParser = parse,
+        clock: FakeClock | None = None,
     ) -> None:
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.geo = FakeGeo()
         self.signer = PlainSigner()
         self.wakes = Wakes()
@@ -154,9 +174,10 @@ class System:
         self.placements = Placements()
         self.topologies = Topologies(self.store, parser, self.clock)
         self.worlds = Worlds(self.store, self.topologies, self.mesh, self.placements)
-        self.cascades = Cascades(self.store, self.worlds, self.wakes, self.clock)
+        self.duties = Duties(self.store)
+        self.cascades = Cascades(self.store, self.worlds, self.wakes, self.duties, self.clock)
         self.dropped, self.looked_at, self.rehomed = Count(), Count(), Count()
-        self.changed = ChangedRooms(self.dropped)
+        self.changed = ChangedRooms(self.dropped, self.duties.is_mine)
         self.rooms = Rooms(self.store, self.worlds, self.clock)
         self.joins = Joins(
             store=self.store,
@@ -167,20 +188,57 @@ class System:
             clock=self.clock,
             geo=self.geo,
             signer=self.signer,
-            turn_secret=turn_secret,
+            turn=turn,
         )
+        self.presence = Presence(self.store, self.cascades, self.placements, self.changed)
+        self.session_rtts = SessionRtts(self.store)
+        self.mover = Mover(
+            self.store, self.worlds, self.cascades, self.placements, self.changed, self.clock
+        )
+        self.snapshots = Snapshots(
+            self.store,
+            self.cascades,
+            self.signer,
+            self.duties,
+            TurnServers(self.topologies, turn) if turn else None,
+        )
+        self.tracking = Tracking()
+        self.states = NodeStates(self.store, self.tracking, self.clock)
         self.fleet = Fleet(
             store=self.store,
             topologies=self.topologies,
-            mesh=self.mesh,
             placements=self.placements,
-            presence=Presence(self.store, self.cascades, self.placements, self.changed),
-            session_rtts=SessionRtts(self.store),
-            mover=Mover(
-                self.store, self.worlds, self.cascades, self.placements, self.changed, self.clock
-            ),
-            snapshots=Snapshots(self.store, self.cascades, self.signer),
+            presence=self.presence,
+            session_rtts=self.session_rtts,
+            mover=self.mover,
+            snapshots=self.snapshots,
+            tracking=self.tracking,
+            states=self.states,
+            duties=self.duties,
             notifier=self.wakes,
+            clock=self.clock,
+        )
+        self.frozen = Level()
+        self.judge = Judge(
+            store=self.store,
+            topologies=self.topologies,
+            cascades=self.cascades,
+            presence=self.presence,
+            session_rtts=self.session_rtts,
+            mover=self.mover,
+            snapshots=self.snapshots,
+            tracking=self.tracking,
+            states=self.states,
+            duties=self.duties,
+            frozen=self.frozen,
+            clock=self.clock,
+        )
+        self.following = Following(
+            store=self.store,
+            duties=self.duties,
+            cascades=self.cascades,
+            placements=self.placements,
+            changed=self.changed,
             clock=self.clock,
         )
         self.rehoming = Rehoming(
@@ -190,6 +248,8 @@ class System:
             placements=self.placements,
             changed=self.changed,
             counters=RehomingCounters(self.looked_at, self.rehomed),
+            duties=self.duties,
+            is_frozen=lambda: self.judge.frozen_why is not None,
             clock=self.clock,
         )
         self.nodes: dict[str, FakeNode] = {}
@@ -224,14 +284,13 @@ class System:
     async def report(self, node: FakeNode) -> None:
         node.sequence += 1
         capacity = (await self.fleet.node(node.id)).node.capacity
-        people = tuple(
-            ParticipantReport(*key, epoch, rtt_ms=node.measured.get(key))
-            for key, epoch in node.here.items()
-        )
+        people = tuple(ParticipantReport(*key, epoch) for key, epoch in node.here.items())
         load = len(people) / capacity
-        await self.fleet.report(
-            node.session, NodeReport(node.sequence, load, people, node.links, node.rtts)
+        measured = [node.measured.get(key, 0.0) for key in node.here]
+        report = NodeReport(
+            node.sequence, load, people, node.links, node.rtts, measured, node.link_figures
         )
+        await self.fleet.report(node.session, report)
 
     async def kill(self, node: FakeNode) -> None:
         """The process dies: its stream ends."""
@@ -249,7 +308,8 @@ class System:
 
     async def sweep(self) -> None:
         """What app.py calls four times a second."""
-        await self.fleet.sweep()
+        await self.judge.sweep()
+        await self.following.catch_up()
         await self.cascades.sweep()
         await self.rehoming.sweep()
 
@@ -269,7 +329,7 @@ class System:
         last = await self.store.last_event_id()
         found: list[Event] = []
         async with asyncio.timeout(2):
-            async for one in self.store.events(after=0):
+            async for one in self.store.events(after="0"):
                 found.append(one)
                 if one.id == last:
                     break
@@ -301,9 +361,9 @@ def a_join(
     )
 
 
-async def three_regions(*, turn_secret: bytes | None = None) -> System:
+async def three_regions(*, turn: TurnKeeper | None = None) -> System:
     """One serving node in each of Frankfurt, Virginia and Singapore."""
-    system = System(turn_secret=turn_secret)
+    system = System(turn=turn)
     await system.topologies.load("eu-frankfurt~ us-virginia ap-singapore")
     await system.serving("fra-1", "eu-frankfurt")
     await system.serving("vir-1", "us-virginia")

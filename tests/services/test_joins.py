@@ -13,8 +13,8 @@ from controlplane.core.model import (
     RttSource,
 )
 from controlplane.core.place import Place
-from controlplane.core.probes import plan_probes
-from controlplane.core.turn import region_secret, turn_credential, turn_user
+from controlplane.core.probes import plan_more, plan_probes
+from controlplane.core.turn import signing_secret, turn_credential, turn_user
 from controlplane.errors import (
     InvalidInputError,
     NotFoundError,
@@ -23,6 +23,7 @@ from controlplane.errors import (
 )
 from controlplane.services.proposals import LEASE_TO_FIRST_USE_S
 from tests.core.build import CITIES
+from tests.fakes.turn import SteadyTurn
 from tests.services.system import ROOM, System, a_join, three_regions
 
 ANA = ParticipantId("ana")
@@ -158,17 +159,24 @@ async def test_geoip_places_those_who_did_not_measure() -> None:
 
 
 async def test_turn_servers_are_those_of_the_assigned_region() -> None:
-    system = await three_regions(turn_secret=b"master")
+    system = await three_regions(turn=(keeper := SteadyTurn(b"master")))
     joined = await system.join("ana", "frankfurt")
     (server,) = joined.ice_servers
     assert server.urls[0] == "turn:turn.eu-frankfurt.test:3478?transport=udp"
     expected = turn_credential(
-        region_secret(b"master", joined.node.region), turn_user(ROOM, ANA), now=system.clock.now()
+        signing_secret(keeper.masters(), joined.node.region, system.clock.now()),
+        turn_user(ROOM, ANA),
+        now=system.clock.now(),
     )
     assert (server.username, server.credential) == (expected.username, expected.credential)
     assert expected.credential not in repr(joined) + repr(expected), "logs show reprs"
     assert joined.token not in repr(joined)
-    assert (await system.join("bob", "virginia")).ice_servers == (), "Virginia has none"
+    bob = await system.join("bob", "virginia")
+    assert bob.ice_servers == (), "Virginia has none"
+    by_region = {node.region: node.ice_servers for node in bob.fallbacks}
+    (fallback,) = by_region[RegionId("eu-frankfurt")]
+    assert fallback.urls == server.urls, "TURN relays within its region"
+    assert by_region[RegionId("ap-singapore")] == ()
 
 
 async def test_without_a_secret_no_turn_server_is_handed_out() -> None:
@@ -199,7 +207,7 @@ async def test_no_nodes_and_no_capacity_are_503_with_when_to_come_again() -> Non
         await system.join("bob")
     assert full.value.code == "no-capacity"
     assert "fra-1: full: 100 % of its 1 places are taken" in full.value.detail
-    assert await system.store.last_event_id() == 3, "topology, ready, ana; nothing of bob"
+    assert await system.store.last_event_id() == "3", "topology, ready, ana; nothing of bob"
 
 
 async def test_a_required_region_that_nobody_declared_is_the_callers_mistake() -> None:
@@ -263,7 +271,9 @@ async def test_a_probe_plan_knows_the_room_and_what_the_network_taught() -> None
     planned = plan_probes(Place(here, "geo"), world, {}, sums, now=now)
     plan = await system.joins.probe_plan("203.0.113.9", ROOM)
     assert [one.region for one in plan.regions] == [one.region for one in planned.first]
-    assert [one.region for one in plan.more] == [one.region for one in planned.more]
+    assert [one.region for one in plan.more] == [
+        one.region for one in plan_more(planned, world, now=now)
+    ]
     assert plan.more_above_ms == planned.more_above_ms
     first = plan.regions[0].region
     calls = [RttSample("203.0.113.0/24", first, 90.0, f"call-{n}") for n in range(5)]

@@ -9,7 +9,7 @@ from controlplane.core.allocate import Refused, allocate
 from controlplane.core.mesh import region_matrix
 from controlplane.core.model import Join, NodeId, Policy, RegionId, RttSource, Topology
 from controlplane.core.place import Place
-from controlplane.core.probes import plan_probes
+from controlplane.core.probes import plan_more, plan_probes
 from controlplane.core.rtt import estimate
 from controlplane.simulation.client import Clients
 from controlplane.simulation.fleet import Fleet
@@ -53,7 +53,9 @@ def test_a_join_is_decided_as_the_core_decides_it() -> None:
     event = join(0, "r", "ana", "newyork")
     place = Place(PEOPLE["newyork"], "geo")
     plan = plan_probes(place, fleet.world, now=0.0)
-    measured = Clients(client_rtts(), noise_ms=0, seed=0).measure("newyork", plan)
+    measured = Clients(client_rtts(), noise_ms=0, seed=0).measure(
+        "newyork", plan, lambda: plan_more(plan, fleet.world, now=0.0)
+    )
     estimates = estimate(measured.answers, place, declared, fleet.world.region_rtt)
     expected = allocate(
         Join(event.room, event.participant, "s"), {}, fleet.world, estimates, now=0.0
@@ -70,16 +72,17 @@ def test_a_client_measures_what_the_plan_asks_and_nothing_else() -> None:
     world = Fleet(declared, region_matrix(declared, {}), report_interval_s=10).world
     plan = plan_probes(Place(PEOPLE["paris"], "geo"), world, now=0.0)
     first = [probe.region for probe in plan.first]
-    more = [probe.region for probe in plan.more]
+    further = plan_more(plan, world, now=0.0)
+    more = [probe.region for probe in further]
     near = dict.fromkeys(declared.regions, 1.0)
     far = dict.fromkeys(declared.regions, 400.0)
     clients = Clients({"near": near, "far": far, "mute": {}}, noise_ms=0, seed=0)
-    assert clients.measure("near", plan).asked == tuple(first)
-    assert clients.measure("far", plan).asked == (*first, *more)
-    assert clients.measure("mute", plan).asked == (*first, *more)
-    assert clients.measure("mute", plan).answers == {}
-    assert clients.measure("nobody", plan).answers == {}
-    assert set(clients.measure("near", plan).answers) == set(first)
+    assert clients.measure("near", plan, lambda: further).asked == tuple(first)
+    assert clients.measure("far", plan, lambda: further).asked == (*first, *more)
+    assert clients.measure("mute", plan, lambda: further).asked == (*first, *more)
+    assert clients.measure("mute", plan, lambda: further).answers == {}
+    assert clients.measure("nobody", plan, lambda: further).answers == {}
+    assert set(clients.measure("near", plan, lambda: further).answers) == set(first)
 
 
 def test_no_join_probes_more_than_the_plan_has() -> None:

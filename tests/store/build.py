@@ -92,3 +92,26 @@ async def take(events: AsyncIterator[Event], count: int) -> list[Event]:
 
 def moved_to(one: Assignment, node: str) -> Assignment:
     return replace(one, node=NodeId(node), decision=replace(one.decision, node=NodeId(node)))
+
+
+async def admitted_again(store: Store, *, now: float) -> Assignment:
+    """The same session of the same participant joins again."""
+    return await admitted(store, proposal(now=now), now=now)
+
+
+async def amounts(store: Store) -> tuple[int, int, int]:
+    """Return how many rooms, assignments and networks there are."""
+    totals = await store.totals()
+    return totals.rooms, totals.assignments, totals.networks
+
+
+async def ended_log(store: Store) -> list[Event]:
+    """Return all events up to one that is appended now."""
+    await store.append_event("test.end", {}, now=NOW)
+    found: list[Event] = []
+    async with asyncio.timeout(2):
+        async for event in store.events(after=""):
+            if event.type == "test.end":
+                break
+            found.append(event)
+    return found

@@ -1,15 +1,48 @@
 """The stores that have to pass the contract. A new one adds its name and how to open it, nothing else."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
+from fakeredis import FakeAsyncRedis, FakeServer
 
+from controlplane.adapters.clock import SystemClock
 from controlplane.store.base import Store
 from controlplane.store.memory import MemoryStore
+from controlplane.store.redis.connect import Connector, Link, connector_of
+from controlplane.store.redis.store import RedisStore
+from controlplane.store.redis.target import parse_target
+from tests.store.servers import RedisServer
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 """Opens a store that is empty."""
+
+STORES = ("memory", "fakeredis", "redis")
+
+
+async def _warm_up() -> None:
+    """The first connection of fakeredis reads a version from the disk; no test should be the one that waits for it."""
+    await FakeAsyncRedis().get("x")
+
+
+asyncio.run(_warm_up())
+
+
+class FakeConnector:
+    """A way to a Redis that is made of Python."""
+
+    partitions = 1
+
+    def __init__(self) -> None:
+        self._client = FakeAsyncRedis(server=FakeServer())
+
+    async def connect(self, _partition: int) -> Link:
+        return Link(self._client, "fake")
+
+    async def close(self) -> None:
+        await self._client.aclose()
 
 
 @asynccontextmanager
@@ -17,11 +50,42 @@ async def memory() -> AsyncIterator[Store]:
     yield MemoryStore()
 
 
-STORES: dict[str, OpenStore] = {"memory": memory}
+_numbers = itertools.count()
 
 
-@pytest.fixture(params=sorted(STORES))
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+@asynccontextmanager
+async def over(connector: Connector) -> AsyncIterator[Store]:
+    """A replica over Redis."""
+    replica = f"replica-{next(_numbers)}"
+    async with RedisStore.opened(connector, replica=replica, now=SystemClock().now) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=STORES)
+def opener(request: pytest.FixtureRequest) -> OpenStore:
+    """How to open an empty store of each kind."""
+    if request.param == "memory":
+        return memory
+    if request.param == "fakeredis":
+        return lambda: over(FakeConnector())
+    server: RedisServer = request.getfixturevalue("redis_server")
+
+    def opened() -> AbstractAsyncContextManager[Store]:
+        server.command("FLUSHALL")
+        return over(connector_of(parse_target(server.url)))
+
+    return opened
+
+
+@pytest.fixture
+async def store(opener: OpenStore) -> AsyncIterator[Store]:
     """An empty store of each kind."""
-    async with STORES[request.param]() as opened:
+    async with opener() as opened:
         yield opened

@@ -8,7 +8,10 @@ import pytest
 
 from controlplane.core.learned import RttSample
 from controlplane.core.model import (
+    Candidate,
+    Drain,
     LinkStatus,
+    Location,
     Node,
     NodeId,
     ParticipantId,
@@ -18,9 +21,20 @@ from controlplane.core.model import (
     RttSource,
     TrackStatus,
 )
-from controlplane.store.base import Admitted, Conflict, Store, Totals
+from controlplane.store.base import Admitted, Conflict, Store
 from tests.core.build import node as a_node
-from tests.store.build import NOW, admit, admitted, end, moved_to, proposal, take
+from tests.store.build import (
+    NOW,
+    admit,
+    admitted,
+    admitted_again,
+    amounts,
+    end,
+    ended_log,
+    moved_to,
+    proposal,
+    take,
+)
 
 ANA = (RoomId("standup"), ParticipantId("ana"))
 ROOM = RoomId("standup")
@@ -33,7 +47,7 @@ async def test_the_first_admission_is_in_force(store: Store) -> None:
     outcome = await admit(store, proposal())
     assert isinstance(outcome, Admitted)
     assert outcome.created
-    assert outcome.assignment.epoch == 1
+    assert outcome.assignment.epoch > 0
     assert await store.assignment(*ANA) == outcome.assignment
     assert (await store.room(ROOM)).assignments == {ANA[1]: outcome.assignment}
     assert list(await store.assignments_on(NodeId("fra-1"))) == [outcome.assignment]
@@ -45,7 +59,7 @@ async def test_the_same_session_gets_the_same_assignment_again(store: Store) -> 
     assert isinstance(outcome, Admitted)
     assert not outcome.created
     assert outcome.assignment == replace(first, expires_at=NOW + 70)
-    assert await store.last_event_id() == 1
+    assert [one.type for one in await ended_log(store)] == ["participant.assigned"]
 
 
 async def test_a_repeated_admission_never_shortens_the_lease_and_keeps_what_was_known(
@@ -67,21 +81,23 @@ async def test_a_repeated_admission_brings_newer_round_trips(store: Store) -> No
 
 
 async def test_an_epoch_that_somebody_knows_is_passed(store: Store) -> None:
-    first = await admitted(store, replace(proposal(), epoch=41))
-    assert first.epoch == 42
-    again = await admitted(store, proposal(session="s2"), replaces=42)
-    assert again.epoch == 43
+    known = (await admitted(store, proposal())).epoch + (1 << 30)
+    assert await end(store) is not None
+    first = await admitted(store, replace(proposal(), epoch=known))
+    assert first.epoch > known
+    again = await admitted(store, proposal(session="s2"), replaces=first.epoch)
+    assert again.epoch > first.epoch
 
 
 async def test_totals(store: Store) -> None:
-    assert await store.totals() == Totals(0, 0, 0)
+    assert await amounts(store) == (0, 0, 0)
     await admitted(store, proposal("ana"))
     await admitted(store, proposal("bob"))
     await admitted(store, proposal("cem", room="other"))
-    assert await store.totals() == Totals(rooms=2, assignments=3, networks=0)
+    assert await amounts(store) == (2, 3, 0)
     await end(store, "bob")
     await store.learn([RttSample("203.0.113.0/24", RegionId("r"), 20.0, "ana")], now=NOW)
-    assert await store.totals() == Totals(2, 2, 1)
+    assert await amounts(store) == (2, 2, 1)
 
 
 async def test_another_session_has_to_name_what_it_replaces(store: Store) -> None:
@@ -89,17 +105,18 @@ async def test_another_session_has_to_name_what_it_replaces(store: Store) -> Non
     outcome = await admit(store, proposal(session="s2"))
     assert outcome == Conflict(first)
     second = await admitted(store, proposal(session="s2", node="vir-1"), replaces=first.epoch)
-    assert (second.session, second.epoch, second.node) == ("s2", 2, "vir-1")
+    assert (second.session, second.node) == ("s2", "vir-1")
+    assert second.epoch > first.epoch
     assert list(await store.assignments_on(NodeId("fra-1"))) == []
     assert list(await store.assignments_on(NodeId("vir-1"))) == [second]
 
 
 async def test_who_replaces_an_epoch_that_is_gone_is_told(store: Store) -> None:
     first = await admitted(store, proposal())
-    second = await admitted(store, moved_to(first, "vir-1"), replaces=1)
-    assert await admit(store, moved_to(first, "sin-1"), replaces=1) == Conflict(second)
+    second = await admitted(store, moved_to(first, "vir-1"), replaces=first.epoch)
+    assert await admit(store, moved_to(first, "sin-1"), replaces=first.epoch) == Conflict(second)
     await end(store)
-    assert await admit(store, moved_to(first, "sin-1"), replaces=2) == Conflict(None)
+    assert await admit(store, moved_to(first, "sin-1"), replaces=second.epoch) == Conflict(None)
     assert await store.assignment(*ANA) is None
 
 
@@ -115,11 +132,14 @@ async def test_of_many_at_once_one_is_admitted(store: Store) -> None:
 
 
 async def test_epochs_grow_across_leave_and_join(store: Store) -> None:
-    for expected in (1, 2, 3):
-        assert (await admitted(store, proposal(session=f"s{expected}"))).epoch == expected
-        assert await store.last_epoch(*ANA) == expected
+    last = 0
+    for session in ("s1", "s2", "s3"):
+        epoch = (await admitted(store, proposal(session=session))).epoch
+        assert epoch > last
+        assert await store.last_epoch(*ANA) == epoch
         assert await end(store) is not None
-    assert await store.last_epoch(*ANA) == 3
+        last = epoch
+    assert await store.last_epoch(*ANA) == last
     assert await store.last_epoch(ROOM, ParticipantId("bob")) == 0
 
 
@@ -127,7 +147,7 @@ async def test_ending_returns_what_ended_and_only_the_named_epoch(store: Store) 
     first = await admitted(store, proposal())
     assert await end(store, epoch=7) is None
     assert await end(store, "bob") is None
-    assert await end(store, epoch=1) == first
+    assert await end(store, epoch=first.epoch) == first
     assert await end(store) is None
     assert (await store.room(ROOM)).assignments == {}
     assert list(await store.assignments_on(NodeId("fra-1"))) == []
@@ -154,6 +174,21 @@ async def test_rooms_come_in_order_and_in_pages(store: Store) -> None:
     assert list(await store.rooms(after=RoomId("e"), limit=10)) == []
     await end(store, room="c")
     assert [room.id for room in await store.rooms(after=RoomId("b"), limit=1)] == ["d"]
+
+
+async def test_rooms_of_one_tenant(store: Store) -> None:
+    for name in ("acme:a", "acme-2:a", "b", "acme:b", "a"):
+        await admitted(store, proposal(room=name))
+
+    async def page(tenant: str, after: str | None, limit: int) -> list[str]:
+        last = None if after is None else RoomId(after)
+        return [one.id for one in await store.rooms(after=last, limit=limit, tenant=tenant)]
+
+    assert await page("acme", None, 10) == ["acme:a", "acme:b"]
+    assert await page("acme", "acme:a", 10) == ["acme:b"]
+    assert await page("default", None, 1) == ["a"]
+    assert await page("default", "a", 10) == ["b"]
+    assert await page("nobody", None, 10) == []
 
 
 async def test_leases_that_are_over_are_found(store: Store) -> None:
@@ -193,12 +228,12 @@ async def test_nodes_are_remembered_until_dropped(store: Store) -> None:
 
 async def test_what_a_node_reports_is_written_back_for_the_live_epoch_only(store: Store) -> None:
     first = await admitted(store, proposal())
-    track = TrackStatus("t1", "audio", "opus", 7)
+    track = TrackStatus("t1", "audio", "opus")
     noted = replace(first, tracks=(track,), live=True, expires_at=NOW + 99, session="ignored")
     await store.note_sessions(NodeId("fra-1"), {ANA: noted}, now=NOW)
     found = await store.assignment(*ANA)
     assert found == replace(first, tracks=(track,), live=True, expires_at=NOW + 99)
-    second = await admitted(store, moved_to(first, "vir-1"), replaces=1)
+    second = await admitted(store, moved_to(first, "vir-1"), replaces=first.epoch)
     await store.note_sessions(NodeId("fra-1"), {ANA: noted}, now=NOW)
     assert await store.assignment(*ANA) == second
     await end(store)
@@ -281,21 +316,28 @@ async def test_every_change_leaves_its_event(store: Store) -> None:
     move = replace(first.decision, node=NodeId("vir-1"), because=("node fra-1 lost", "why not"))
     await store.admit(
         replace(first, node=NodeId("vir-1"), decision=move),
-        replaces=1,
+        replaces=first.epoch,
         event="participant.moved",
         now=NOW + 1,
     )
     await end(store)
     await store.put_topology("a: 1", expect_version=0, now=NOW + 3)
     await store.append_event("node.lost", {"node": "fra-1"}, now=NOW + 4)
-    events = await take(store.events(after=0), 5)
-    assert [one.id for one in events] == [1, 2, 3, 4, 5]
+    events = await take(store.events(after=""), 5)
+    assert len({one.id for one in events}) == 5
+    second = await store.last_epoch(*ANA)
     who = {"room": "standup", "participant": "ana"}
     here = {"region": "eu-frankfurt"}
     assert [(one.type, dict(one.data)) for one in events] == [
         (
             "participant.assigned",
-            {**who, **here, "node": "fra-1", "epoch": 1, "because": ["it is the nearest"]},
+            {
+                **who,
+                **here,
+                "node": "fra-1",
+                "epoch": first.epoch,
+                "because": ["it is the nearest"],
+            },
         ),
         (
             "participant.moved",
@@ -303,35 +345,123 @@ async def test_every_change_leaves_its_event(store: Store) -> None:
                 **who,
                 **here,
                 "node": "vir-1",
-                "epoch": 2,
+                "epoch": second,
                 "from_node": "fra-1",
                 "reason": "node fra-1 lost",
             },
         ),
-        ("participant.ended", {**who, "epoch": 2, "reason": "left"}),
+        ("participant.ended", {**who, "epoch": second, "reason": "left"}),
         ("topology.changed", {"version": 1}),
         ("node.lost", {"node": "fra-1"}),
     ]
     assert events[1].at == NOW + 1
-    assert await store.last_event_id() == 5
+    assert await store.last_event_id() == events[-1].id
 
 
 async def test_a_reader_resumes_where_it_was_and_waits_for_more(store: Store) -> None:
     for number in range(3):
         await store.append_event("node.ready", {"n": number}, now=NOW)
-    events = store.events(after=2)
-    assert [one.data["n"] for one in await take(events, 1)] == [2]
+    (_, second, third) = await take(store.events(after=""), 3)
+    events = store.events(after=second.id)
+    assert await take(events, 1) == [third]
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(take(events, 2))
         await asyncio.sleep(0)
         for number in (3, 4):
             await store.append_event("node.ready", {"n": number}, now=NOW)
-    assert [one.id for one in waiting.result()] == [4, 5]
+    assert [one.data["n"] for one in waiting.result()] == [3, 4]
 
 
-async def test_a_reader_from_another_life_is_told_to_start_anew(store: Store) -> None:
-    await store.append_event("node.ready", {}, now=NOW)
-    reset, first = await take(store.events(after=500), 2)
-    assert (reset.type, dict(reset.data)) == ("stream.reset", {"oldest": 1})
-    assert reset.id == 0
-    assert first.id == 1
+async def test_a_reader_begins_with_what_happens_next(store: Store) -> None:
+    await store.append_event("node.ready", {"n": 0}, now=NOW)
+    await take(store.events(after=""), 1)
+    events = store.events(after=await store.last_event_id())
+    await store.append_event("node.ready", {"n": 1}, now=NOW)
+    assert [one.data["n"] for one in await take(events, 1)] == [1]
+
+
+@pytest.mark.parametrize("id_", ["500000000000000", "17.5", "x", "9" * 40])
+async def test_a_reader_from_another_life_is_told_to_start_anew(store: Store, id_: str) -> None:
+    await store.append_event("node.ready", {"n": 1}, now=NOW)
+    await take(store.events(after=""), 1)
+    reset, first = await take(store.events(after=id_), 2)
+    assert (reset.type, first.data) == ("stream.reset", {"n": 1})
+    assert reset.data == {"oldest": first.id}
+    assert await take(store.events(after=reset.id), 1) == [first]
+
+
+# --- what operators want, and replicas ------------------------------------------------------------
+
+
+async def test_drains_are_kept_until_they_are_dropped(store: Store) -> None:
+    one, two = NodeId("fra-1"), NodeId("fra-2")
+    wanted = Drain(deadline_at=NOW + 60, reason="new kernel", pace=2.5)
+    await store.put_drain(one, Drain(deadline_at=NOW, reason=""))
+    await store.put_drain(one, wanted)
+    await store.put_drain(two, replace(wanted, done=True))
+    assert await store.drains() == {one: wanted, two: replace(wanted, done=True)}
+    await store.drop_drain(one)
+    await store.drop_drain(one)
+    assert list(await store.drains()) == [two]
+    await store.drop_node(two)
+    assert await store.drains() == {}
+
+
+async def test_a_join_token_is_good_once_and_for_who_has_its_secret(store: Store) -> None:
+    await store.put_join_token("t1", "digest", "eu-frankfurt", ttl_s=60, now=NOW)
+    assert await store.take_join_token("t2", "digest", now=NOW) is None
+    assert await store.take_join_token("t1", "other", now=NOW) is None
+    taken = await asyncio.gather(
+        *(store.take_join_token("t1", "digest", now=NOW + 1) for _ in range(5))
+    )
+    assert sorted(taken, key=str) == [None] * 4 + ["eu-frankfurt"]
+
+
+async def test_replicas_know_where_nodes_reach_them(store: Store) -> None:
+    await store.announce("203.0.113.1:7443", now=NOW)
+    (own,) = (await store.replicas()).values()
+    assert (own.id, own.target) == (store.replica, "203.0.113.1:7443")
+
+
+async def test_a_healthy_store_says_so(store: Store) -> None:
+    await admitted(store, proposal())
+    health = await store.health()
+    assert (health.mode, health.why) == ("normal", "")
+
+
+async def test_a_lease_that_was_pushed_meanwhile_is_not_ended(store: Store) -> None:
+    first = await admitted(store, proposal())
+    await admitted_again(store, now=NOW + 30)
+    ended = await store.end(*ANA, epoch=first.epoch, reason="", now=NOW + 61, if_expired=True)
+    assert ended is None
+    assert await store.assignment(*ANA) is not None
+
+
+async def test_a_decision_comes_back_as_it_was(store: Store) -> None:
+    """To the microsecond: what is finer is noise."""
+    wanted = proposal()
+    odd = Candidate(
+        RegionId("us-virginia"),
+        None,
+        RttEstimate(88.1234567, 30.0, RttSource.VIA_MESH, 17.25),
+        None,
+        {},
+        "draining: nobody new",
+        {NodeId("vir-1"): "draining: an operator empties it"},
+    )
+    decision = replace(
+        wanted.decision,
+        candidates=(*wanted.decision.candidates, odd),
+        fallbacks=(NodeId("vir-2"),),
+        location=Location(50.1, 8.7, 20.0),
+        location_source="geo",
+        others=3,
+    )
+    await admitted(store, replace(wanted, decision=decision, moved_at=NOW - 5))
+    found = await store.assignment(*ANA)
+    assert found is not None
+    rounded = odd._replace(rtt=odd.rtt._replace(rtt_ms=88.123))
+    candidates = (*wanted.decision.candidates, rounded)
+    assert found.decision == replace(decision, candidates=candidates)
+    assert found.decision.candidates[-1] == rounded
+    assert list(found.decision.candidates[:1]) == list(wanted.decision.candidates)

@@ -9,9 +9,12 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from controlplane.adapters.topology_schema import TopologyModel
 from controlplane.api.http.problems import CONTENT_TYPE
 from controlplane.api.http.routing import Route
+from controlplane.api.schemas import ROOM_PATTERN
 from controlplane.api.views import Problem
+from controlplane.core.identity import Scope
 
 VERSION = version("thalweg")
 
@@ -19,12 +22,31 @@ Json = dict[str, Any]
 Mode = Literal["validation", "serialization"]
 
 _PATH_PARAMETERS: Mapping[str, Json] = {
-    "room": {"description": "Room id, yours.", "pattern": "^[A-Za-z0-9._~-]{1,128}$"},
+    "room": {
+        "description": "Room id, yours. Callers with the scope `admin` write `TENANT:ROOM` for rooms of other tenants.",
+        "pattern": ROOM_PATTERN,
+    },
     "participant": {"description": "Participant id, yours.", "pattern": "^[A-Za-z0-9._~-]{1,128}$"},
     "node": {"description": "Node id.", "pattern": "^[a-z][a-z0-9-]{0,62}$"},
 }
 
+_SECURITY: Mapping[str, Json] = {
+    "apiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key of the control plane's --api-key-file. It belongs to a tenant and has scopes.",
+    },
+    "jwt": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "Signed by a key of the --jwks-file (EdDSA or ES256): aud `thalweg`, iat, and exp at most 60 s"
+        " later. Tenant and scopes are the key's.",
+    },
+}
+
 _HEADERS: Mapping[int, Json] = {
+    429: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
     503: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
 }
@@ -47,17 +69,16 @@ def describe(routes: Iterable[Route]) -> Json:
             "problem documents (RFC 9457) with a stable `code` and a `hint`.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "security": [{"apiKey": []}],
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": dict(_SECURITY),
         },
     }
 
 
 def _schemas(routes: list[Route]) -> Json:
-    modes: dict[type[BaseModel], Mode] = {Problem: "serialization"}
+    modes: dict[type[BaseModel], Mode] = {Problem: "serialization", TopologyModel: "validation"}
     for route in routes:
         for answer in route.answers.values():
             if isinstance(answer, type):
@@ -87,21 +108,40 @@ def _operation(route: Route) -> Json:
             "required": True
         }
     if route.yaml_body:
-        operation["requestBody"] = _content("application/yaml", {"type": "string"}) | {
+        operation["requestBody"] = _content("application/yaml", _ref(TopologyModel)) | {
             "required": True
         }
-    if route.is_open:
-        operation["security"] = []
+    operation["security"] = (
+        [] if route.scope is None else [{name: [route.scope.value]} for name in _SECURITY]
+    )
+    if route.scope is not None:
+        operation["description"] = f"Needs the scope `{route.scope.value}`."
     return operation
 
 
 def _problem_statuses(route: Route) -> list[int]:
     has_body = route.body is not None or route.yaml_body
     statuses = {*route.problems, 500}
-    statuses |= set() if route.is_open else {401}
+    statuses |= set() if route.scope is None else {401, 403}
+    statuses |= set() if route.scope in {None, Scope.ADMIN} else {429, 503}
+    statuses |= {404} if _names_a_room(route) else set()
     statuses |= {400, 408, 413, 415} if has_body else set()
     statuses |= {400} if route.query is not None or "{" in route.path else set()
     return sorted(statuses)
+
+
+_OTHER: Mapping[str, Json] = {
+    "application/yaml": {"$ref": f"#/components/schemas/{TopologyModel.__name__}"},
+    "application/json": {"type": "object"},
+}
+"""Media type → what is in it, where it is no model of an answer."""
+
+
+def _names_a_room(route: Route) -> bool:
+    """Return whether a caller may name the room of somebody else, which it is told does not exist."""
+    query = route.query.model_fields if route.query is not None else {}
+    body = route.body.model_fields if route.body is not None else {}
+    return "{room}" in route.path or not {"room", "after"}.isdisjoint({*query, *body})
 
 
 def _ref(model: type[BaseModel]) -> Json:
@@ -115,7 +155,7 @@ def _content(media_type: str, schema: Json) -> Json:
 def _answer(status: int, body: type[BaseModel] | str | None) -> Json:
     described: Json = {"description": HTTPStatus(status).phrase}
     if isinstance(body, str):
-        return described | _content(body, {"type": "string"})
+        return described | _content(body, _OTHER.get(body, {"type": "string"}))
     return described if body is None else described | _content("application/json", _ref(body))
 
 
@@ -134,6 +174,11 @@ def _parameters(route: Route) -> list[Json]:
         found.append(
             {"name": name, "in": "path", "required": True, "description": known["description"]}
             | {"schema": schema}
+        )
+    for name, description in route.headers.items():
+        found.append(
+            {"name": name, "in": "header", "required": False, "description": description}
+            | {"schema": {"type": "string"}}
         )
     if route.query is not None:
         properties = route.query.model_json_schema()["properties"]

@@ -5,6 +5,7 @@ from aiohttp import web
 from controlplane.adapters.assets import web_dir
 from controlplane.api.http.routing import Answer, Call, Routes
 from controlplane.api.views import Health
+from controlplane.core.identity import Scope
 
 routes = Routes()
 
@@ -21,17 +22,18 @@ SPECIFICATION = web.AppKey("specification", str)
 DOCS = web.AppKey("docs", str)
 
 
-@routes.add("GET", "/healthz", is_open=True, answers={200: Health})
+@routes.add("GET", "/healthz", scope=None, answers={200: Health})
 async def healthz(_call: Call) -> Answer:
     """Say that the process lives."""
     return Answer(Health(status="ok"))
 
 
-@routes.add("GET", "/readyz", is_open=True, answers={200: Health}, problems=(503,))
+@routes.add("GET", "/readyz", scope=None, answers={200: Health}, problems=(503,))
 async def readyz(call: Call) -> Answer:
-    """Say whether joins can be answered: a topology is loaded."""
+    """Say whether joins can be answered: a topology is loaded. "degraded" is ready, too: they are answered."""
     await call.context.topologies.current()
-    return Answer(Health(status="ready"))
+    health = await call.context.store.health()
+    return Answer(Health(status="ready" if health.mode == "normal" else "degraded"))
 
 
 async def metrics(call: Call) -> web.StreamResponse:
@@ -41,18 +43,18 @@ async def metrics(call: Call) -> web.StreamResponse:
     body = context.metrics.expose(
         [view.node for view in await context.fleet.nodes()],
         totals,
-        last_event=await context.store.last_event_id(),
+        await context.store.health(),
     )
     return web.Response(body=body, headers={"Content-Type": METRICS_TYPE})
 
 
-@routes.add("GET", "/openapi.json", is_open=True, answers={200: "application/json"})
+@routes.add("GET", "/openapi.json", scope=None, answers={200: "application/json"})
 async def openapi(call: Call) -> web.StreamResponse:
     """Get this description (OpenAPI 3.1)."""
     return web.Response(text=call.request.app[SPECIFICATION], content_type="application/json")
 
 
-@routes.add("GET", "/docs", is_open=True, answers={200: "text/html"})
+@routes.add("GET", "/docs", scope=None, answers={200: "text/html"})
 async def docs(call: Call) -> web.StreamResponse:
     """Read about this API; works offline."""
     headers = {"Content-Security-Policy": DOCS_POLICY, "X-Content-Type-Options": "nosniff"}
@@ -62,7 +64,9 @@ async def docs(call: Call) -> web.StreamResponse:
 def metrics_routes(*, is_open: bool) -> Routes:
     """Return the route of /metrics, which operators may open."""
     found = Routes()
-    found.add("GET", "/metrics", is_open=is_open, answers={200: "text/plain"})(metrics)
+    found.add(
+        "GET", "/metrics", scope=None if is_open else Scope.ADMIN, answers={200: "text/plain"}
+    )(metrics)
     return found
 
 

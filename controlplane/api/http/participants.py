@@ -1,17 +1,40 @@
 """/v1/rooms/{room}/participants/{participant}: where somebody goes."""
 
-from controlplane.api.http.routing import Answer, Call, Routes
-from controlplane.api.joining import join
+from collections.abc import Hashable
+
+from controlplane.api.http.routing import Answer, Call, Routes, as_json
+from controlplane.api.joining import join, join_again
 from controlplane.api.schemas import JoinBody
 from controlplane.api.views import JoinedView, SeatView
+from controlplane.core.identity import Scope
+from controlplane.core.shedding import Cost
 
 routes = Routes()
 
 PATH = "/v1/rooms/{room}/participants/{participant}"
 
 
+def _asked(call: Call) -> Hashable:
+    """Return all of a request that its answer depends on."""
+    forwarded = tuple(call.request.headers.getall("X-Forwarded-For", ()))
+    return call.caller.tenant, call.caller.name, call.request.path, call.raw, forwarded
+
+
+async def _same_again(call: Call) -> Answer | None:
+    """Answer a request that was answered just before, while the seat is as it was."""
+    text = await join_again(call.context, call.caller, _asked(call))
+    return None if text is None else Answer(text, changed=False)
+
+
 @routes.add(
-    "PUT", PATH, body=JoinBody, answers={201: JoinedView, 200: JoinedView}, problems=(451, 503)
+    "PUT",
+    PATH,
+    scope=Scope.JOIN,
+    action="participant.join",
+    body=JoinBody,
+    recall=_same_again,
+    answers={201: JoinedView, 200: JoinedView},
+    problems=(451, 503),
 )
 async def join_room(call: Call, body: JoinBody) -> Answer:
     """Join a room, or get the same answer again.
@@ -20,18 +43,30 @@ async def join_room(call: Call, body: JoinBody) -> Answer:
     """
     address = call.client_address(body.client_ip)
     request = body.to_join(call.ids["room"], call.ids["participant"], address)
-    joined = await join(call.context, request)
-    return Answer(JoinedView.of(joined), status=201 if joined.created else 200)
+    joined = await join(call.context, call.caller, request)
+    call.facts["node"] = joined.node.id
+    view = as_json(JoinedView.of(joined, call.caller))
+    context = call.context
+    context.repeats.keep(_asked(call), joined.assignment, view, now=context.clock.now())
+    return Answer(view, status=201 if joined.created else 200, changed=joined.created)
 
 
-@routes.add("GET", PATH, answers={200: SeatView}, problems=(404,))
+@routes.add("GET", PATH, scope=Scope.READ, cost=Cost.READ, answers={200: SeatView}, problems=(404,))
 async def look(call: Call) -> Answer:
     """Look where a participant sits."""
     seat = await call.context.joins.look(call.ids["room"], call.ids["participant"])
-    return Answer(SeatView.of(seat))
+    return Answer(SeatView.of(seat, call.caller))
 
 
-@routes.add("DELETE", PATH, answers={204: None}, problems=(404,))
+@routes.add(
+    "DELETE",
+    PATH,
+    scope=Scope.JOIN,
+    action="participant.leave",
+    cost=Cost.REPEAT,
+    answers={204: None},
+    problems=(404,),
+)
 async def leave(call: Call) -> Answer:
     """Leave a room."""
     await call.context.joins.leave(call.ids["room"], call.ids["participant"])

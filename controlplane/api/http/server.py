@@ -8,6 +8,7 @@ from controlplane.api.context import ApiContext
 from controlplane.api.http import (
     decisions,
     events,
+    node_tokens,
     nodes,
     operation,
     participants,
@@ -17,15 +18,19 @@ from controlplane.api.http import (
 )
 from controlplane.api.http.openapi import describe
 from controlplane.api.http.problems import problems
-from controlplane.api.http.routing import CONTEXT, MAX_BODY, Route
+from controlplane.api.http.routing import CONTEXT, MAX_BODY, REQUEST_ID, Route, request_id
+from controlplane.api.limits import Connections
 
 
-def http_app(context: ApiContext, docs: str) -> web.Application:
+def http_app(
+    context: ApiContext, docs: str, connections: Connections | None = None
+) -> web.Application:
     """Return the application; it ends its streams when it is shut down. No CORS: it is for servers.
 
     `docs` is the page of /docs.
     """
-    app = web.Application(middlewares=[problems], client_max_size=MAX_BODY)
+    guards = [] if connections is None else [connections.middleware]
+    app = web.Application(middlewares=[*guards, problems], client_max_size=MAX_BODY)
     listed = all_routes(open_metrics=context.open_metrics)
     app[CONTEXT] = context
     app[operation.SPECIFICATION] = json.dumps(describe(listed))
@@ -39,8 +44,9 @@ def http_app(context: ApiContext, docs: str) -> web.Application:
     async def end_streams(_app: web.Application) -> None:
         context.closing.set()
 
-    async def sign(_request: web.Request, response: web.StreamResponse) -> None:
+    async def sign(request: web.Request, response: web.StreamResponse) -> None:
         response.headers["Server"] = "thalweg"  # and not the versions that aiohttp would tell
+        response.headers[REQUEST_ID] = request_id(request)
 
     app.on_shutdown.append(end_streams)
     app.on_response_prepare.append(sign)
@@ -56,6 +62,7 @@ def all_routes(*, open_metrics: bool) -> list[Route]:
         *probe_plans.routes,
         *events.routes,
         *nodes.routes,
+        *node_tokens.routes,
         *topology.routes,
         *operation.routes,
         *operation.metrics_routes(is_open=open_metrics),

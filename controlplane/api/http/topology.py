@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from controlplane.api.audit import audited
 from controlplane.api.fleet_views import TopologyAnswer
 from controlplane.api.http.problems import RequestError
 from controlplane.api.http.routing import Answer, Call, Routes
 from controlplane.api.plan_views import TopologyDiffAnswer, TopologyOutcome
 from controlplane.api.schemas import TopologyQuery
+from controlplane.core.identity import Scope
 from controlplane.services.topologies import Topologies, stale
 
 routes = Routes()
@@ -22,7 +22,13 @@ _ETAG = re.compile(r'(?<!W/)"([1-9][0-9]{0,17})"')
 """Ours are strong, and a version's number. Any other tag is well formed and matches nothing (RFC 9110, 8.8.3.2)."""
 
 
-@routes.add("GET", "/v1/topology", answers={200: "application/yaml"}, problems=(503,))
+@routes.add(
+    "GET",
+    "/v1/topology",
+    scope=Scope.ADMIN,
+    answers={200: "application/yaml"},
+    problems=(503,),
+)
 async def show_topology(call: Call) -> web.StreamResponse:
     """Get the topology as it was written, with its version as ETag."""
     current = await call.context.topologies.current()
@@ -33,6 +39,9 @@ async def show_topology(call: Call) -> web.StreamResponse:
 @routes.add(
     "PUT",
     "/v1/topology",
+    scope=Scope.ADMIN,
+    action="topology.replace",
+    headers={"If-Match": "ETag of the version to be replaced; needed unless dry_run."},
     yaml_body=True,
     query=TopologyQuery,
     answers={200: TopologyOutcome},
@@ -42,12 +51,12 @@ async def put_topology(call: Call, query: TopologyQuery) -> Answer:
     """Replace the topology that If-Match names; with dry_run, only say what that would do."""
     await asyncio.to_thread(call.context.parse_topology, call.text)
     if query.dry_run:
-        return Answer(TopologyDiffAnswer.of(await call.context.planning.topology(call.text)))
+        diff = TopologyDiffAnswer.of(await call.context.planning.topology(call.text))
+        return Answer(diff, changed=False)
     topologies = call.context.topologies
-    with audited("topology.replace", call.caller) as facts:
-        expected = await _expected(call.request.headers.getall("If-Match", ()), topologies)
-        replaced = await topologies.replace(call.text, expect_version=expected)
-        facts |= {"replaced": expected, "version": replaced.version}
+    expected = await _expected(call.request.headers.getall("If-Match", ()), topologies)
+    replaced = await topologies.replace(call.text, expect_version=expected)
+    call.facts.update(replaced=expected, version=replaced.version)
     return Answer(TopologyAnswer.of(replaced), headers={"ETag": f'"{replaced.version}"'})
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1athalweg/v1/allocator.proto\x12\nthalweg.v1\"\xc7\x01\n\x0bJoinRequest\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\x11\n\tclient_ip\x18\x04 \x01(\t\x12!\n\x06probes\x18\x05 \x03(\x0b\x32\x11.thalweg.v1.Probe\x12\x0c\n\x04role\x18\x06 \x01(\t\x12)\n\x07require\x18\x07 \x01(\x0b\x32\x18.thalweg.v1.Requirements\x12\x15\n\rexclude_nodes\x18\x08 \x03(\t\"\'\n\x05Probe\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x0e\n\x06rtt_ms\x18\x02 \x03(\x01\"2\n\x0cRequirements\x12\x11\n\tresidency\x18\x01 \x03(\t\x12\x0f\n\x07regions\x18\x02 \x03(\t\"\x9d\x02\n\x0cJoinResponse\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12&\n\x04node\x18\x04 \x01(\x0b\x32\x18.thalweg.v1.AssignedNode\x12\r\n\x05token\x18\x05 \x01(\t\x12\x18\n\x10token_expires_at\x18\x06 \x01(\x01\x12*\n\x0bice_servers\x18\x07 \x03(\x0b\x32\x15.thalweg.v1.IceServer\x12+\n\tfallbacks\x18\x08 \x03(\x0b\x32\x18.thalweg.v1.AssignedNode\x12\r\n\x05\x65poch\x18\t \x01(\x04\x12\x0f\n\x07\x63reated\x18\n \x01(\x08\x12\x0f\n\x07\x62\x65\x63\x61use\x18\x0b \x03(\t\"N\n\x0c\x41ssignedNode\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x10\n\x08whip_url\x18\x03 \x01(\t\x12\x10\n\x08whep_url\x18\x04 \x01(\t\"?\n\tIceServer\x12\x0c\n\x04urls\x18\x01 \x03(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x12\n\ncredential\x18\x03 \x01(\t2M\n\x10\x41llocatorService\x12\x39\n\x04Join\x12\x17.thalweg.v1.JoinRequest\x1a\x18.thalweg.v1.JoinResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1athalweg/v1/allocator.proto\x12\nthalweg.v1\"\xc7\x01\n\x0bJoinRequest\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\x11\n\tclient_ip\x18\x04 \x01(\t\x12!\n\x06probes\x18\x05 \x03(\x0b\x32\x11.thalweg.v1.Probe\x12\x0c\n\x04role\x18\x06 \x01(\t\x12)\n\x07require\x18\x07 \x01(\x0b\x32\x18.thalweg.v1.Requirements\x12\x15\n\rexclude_nodes\x18\x08 \x03(\t\"\'\n\x05Probe\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x0e\n\x06rtt_ms\x18\x02 \x03(\x01\"2\n\x0cRequirements\x12\x11\n\tresidency\x18\x01 \x03(\t\x12\x0f\n\x07regions\x18\x02 \x03(\t\"\xaf\x02\n\x0cJoinResponse\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12&\n\x04node\x18\x04 \x01(\x0b\x32\x18.thalweg.v1.AssignedNode\x12\r\n\x05token\x18\x05 \x01(\t\x12\x18\n\x10token_expires_at\x18\x06 \x01(\x01\x12*\n\x0bice_servers\x18\x07 \x03(\x0b\x32\x15.thalweg.v1.IceServer\x12+\n\tfallbacks\x18\x08 \x03(\x0b\x32\x18.thalweg.v1.AssignedNode\x12\r\n\x05\x65poch\x18\t \x01(\x04\x12\x0f\n\x07\x63reated\x18\n \x01(\x08\x12\x0f\n\x07\x62\x65\x63\x61use\x18\x0b \x03(\t\x12\x10\n\x08\x64\x65graded\x18\x0c \x01(\x08\"z\n\x0c\x41ssignedNode\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x10\n\x08whip_url\x18\x03 \x01(\t\x12\x10\n\x08whep_url\x18\x04 \x01(\t\x12*\n\x0bice_servers\x18\x05 \x03(\x0b\x32\x15.thalweg.v1.IceServer\"?\n\tIceServer\x12\x0c\n\x04urls\x18\x01 \x03(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x12\n\ncredential\x18\x03 \x01(\t2M\n\x10\x41llocatorService\x12\x39\n\x04Join\x12\x17.thalweg.v1.JoinRequest\x1a\x18.thalweg.v1.JoinResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,11 +38,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUIREMENTS']._serialized_start=285
   _globals['_REQUIREMENTS']._serialized_end=335
   _globals['_JOINRESPONSE']._serialized_start=338
-  _globals['_JOINRESPONSE']._serialized_end=623
-  _globals['_ASSIGNEDNODE']._serialized_start=625
-  _globals['_ASSIGNEDNODE']._serialized_end=703
-  _globals['_ICESERVER']._serialized_start=705
-  _globals['_ICESERVER']._serialized_end=768
-  _globals['_ALLOCATORSERVICE']._serialized_start=770
-  _globals['_ALLOCATORSERVICE']._serialized_end=847
+  _globals['_JOINRESPONSE']._serialized_end=641
+  _globals['_ASSIGNEDNODE']._serialized_start=643
+  _globals['_ASSIGNEDNODE']._serialized_end=765
+  _globals['_ICESERVER']._serialized_start=767
+  _globals['_ICESERVER']._serialized_end=830
+  _globals['_ALLOCATORSERVICE']._serialized_start=832
+  _globals['_ALLOCATORSERVICE']._serialized_end=909
 # @@protoc_insertion_point(module_scope)

@@ -149,6 +149,7 @@ class JoinResponse(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     CREATED_FIELD_NUMBER: _builtins.int
     BECAUSE_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
     room: _builtins.str
     """Room id."""
     participant: _builtins.str
@@ -163,6 +164,8 @@ class JoinResponse(_message.Message):
     """Grows with each assignment of the participant."""
     created: _builtins.bool
     """Whether this call made the assignment (true) or repeated it (false)."""
+    degraded: _builtins.bool
+    """The state that replicas share is out of reach: the answering one decided by what it knows."""
     @_builtins.property
     def node(self) -> Global___AssignedNode:
         """The node."""
@@ -193,10 +196,11 @@ class JoinResponse(_message.Message):
         epoch: _builtins.int = ...,
         created: _builtins.bool = ...,
         because: _abc.Iterable[_builtins.str] | None = ...,
+        degraded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["because", b"because", "created", b"created", "epoch", b"epoch", "fallbacks", b"fallbacks", "ice_servers", b"ice_servers", "node", b"node", "participant", b"participant", "room", b"room", "session", b"session", "token", b"token", "token_expires_at", b"token_expires_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["because", b"because", "created", b"created", "degraded", b"degraded", "epoch", b"epoch", "fallbacks", b"fallbacks", "ice_servers", b"ice_servers", "node", b"node", "participant", b"participant", "room", b"room", "session", b"session", "token", b"token", "token_expires_at", b"token_expires_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -212,6 +216,7 @@ class AssignedNode(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     WHIP_URL_FIELD_NUMBER: _builtins.int
     WHEP_URL_FIELD_NUMBER: _builtins.int
+    ICE_SERVERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Node id."""
     region: _builtins.str
@@ -220,6 +225,10 @@ class AssignedNode(_message.Message):
     """Where to publish (RFC 9725)."""
     whep_url: _builtins.str
     """Where to play."""
+    @_builtins.property
+    def ice_servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___IceServer]:
+        """Of a fallback: for RTCPeerConnection's configuration instead of the response's, which are of another region."""
+
     def __init__(
         self,
         *,
@@ -227,10 +236,11 @@ class AssignedNode(_message.Message):
         region: _builtins.str = ...,
         whip_url: _builtins.str = ...,
         whep_url: _builtins.str = ...,
+        ice_servers: _abc.Iterable[Global___IceServer] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "region", b"region", "whep_url", b"whep_url", "whip_url", b"whip_url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ice_servers", b"ice_servers", "id", b"id", "region", b"region", "whep_url", b"whep_url", "whip_url", b"whip_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,43 +25,55 @@ _sym_db = _symbol_database.Default()
 from thalweg.v1 import common_pb2 as thalweg_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15thalweg/v1/node.proto\x12\nthalweg.v1\x1a\x17thalweg/v1/common.proto\"\x90\x01\n\x0eSessionRequest\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.thalweg.v1.HelloH\x00\x12$\n\x06report\x18\x02 \x01(\x0b\x32\x12.thalweg.v1.ReportH\x00\x12,\n\x06result\x18\x03 \x01(\x0b\x32\x1a.thalweg.v1.SnapshotResultH\x00\x42\x06\n\x04\x62ody\"9\n\x0fSessionResponse\x12&\n\x08snapshot\x18\x01 \x01(\x0b\x32\x14.thalweg.v1.Snapshot\"\xbf\x01\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x10\n\x08http_url\x18\x03 \x01(\t\x12&\n\x05media\x18\x04 \x01(\x0b\x32\x17.thalweg.v1.UdpEndpoint\x12\x14\n\x0ctrunk_target\x18\x05 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x06 \x01(\r\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x08 \x01(\t\x12\x15\n\rkept_snapshot\x18\t \x01(\x04\"\xa7\x01\n\x06Report\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04load\x18\x02 \x01(\x01\x12\x33\n\x0cparticipants\x18\x03 \x03(\x0b\x32\x1d.thalweg.v1.ParticipantReport\x12%\n\x05links\x18\x04 \x03(\x0b\x32\x16.thalweg.v1.LinkReport\x12!\n\x04rtts\x18\x05 \x03(\x0b\x32\x13.thalweg.v1.PeerRtt\"\x8d\x01\n\x11ParticipantReport\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\'\n\x06tracks\x18\x04 \x03(\x0b\x32\x17.thalweg.v1.TrackReport\x12\r\n\x05slots\x18\x05 \x01(\r\x12\x0e\n\x06rtt_ms\x18\x06 \x01(\x01\"q\n\x0bTrackReport\x12\n\n\x02id\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.thalweg.v1.MediaKind\x12 \n\x05\x63odec\x18\x03 \x01(\x0b\x32\x11.thalweg.v1.Codec\x12\x0f\n\x07packets\x18\x04 \x01(\x04\"\x92\x01\n\nLinkReport\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0f\n\x07to_node\x18\x02 \x01(\t\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.thalweg.v1.LinkState\x12\x0e\n\x06tracks\x18\x04 \x03(\t\x12\x0f\n\x07packets\x18\x05 \x01(\x04\x12\x10\n\x08repaired\x18\x06 \x01(\x04\x12\x0c\n\x04lost\x18\x07 \x01(\x04\"7\n\x07PeerRtt\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x0e\n\x06rtt_ms\x18\x03 \x01(\x01\"\xfb\x01\n\x08Snapshot\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05nonce\x18\x02 \x01(\t\x12#\n\x05links\x18\x03 \x03(\x0b\x32\x14.thalweg.v1.LinkSpec\x12#\n\x05peers\x18\x04 \x03(\x0b\x32\x14.thalweg.v1.PeerSpec\x12)\n\ntoken_keys\x18\x05 \x03(\x0b\x32\x15.thalweg.v1.PublicKey\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12,\n\x0c\x65nd_sessions\x18\x07 \x03(\x0b\x32\x16.thalweg.v1.EndSession\x12\x1a\n\x12report_interval_ms\x18\x08 \x01(\r\"<\n\x08LinkSpec\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x11\n\tfrom_node\x18\x02 \x01(\t\x12\x0f\n\x07to_node\x18\x03 \x01(\t\"f\n\x08PeerSpec\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x14\n\x0ctrunk_target\x18\x03 \x01(\t\x12&\n\x05media\x18\x04 \x01(\x0b\x32\x17.thalweg.v1.UdpEndpoint\")\n\tPublicKey\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x0f\n\x07\x65\x64\x32\x35\x35\x31\x39\x18\x02 \x01(\x0c\"N\n\nEndSession\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x0e\n\x06reason\x18\x04 \x01(\t\"?\n\x0eSnapshotResult\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05nonce\x18\x02 \x01(\t\x12\r\n\x05\x65rror\x18\x03 \x01(\t*j\n\tLinkState\x12\x1a\n\x16LINK_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15LINK_STATE_CONNECTING\x10\x01\x12\x11\n\rLINK_STATE_UP\x10\x02\x12\x13\n\x0fLINK_STATE_DOWN\x10\x03\x32U\n\x0bNodeService\x12\x46\n\x07Session\x12\x1a.thalweg.v1.SessionRequest\x1a\x1b.thalweg.v1.SessionResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15thalweg/v1/node.proto\x12\nthalweg.v1\x1a\x17thalweg/v1/common.proto\"\xb8\x01\n\x0eSessionRequest\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.thalweg.v1.HelloH\x00\x12$\n\x06report\x18\x02 \x01(\x0b\x32\x12.thalweg.v1.ReportH\x00\x12,\n\x06result\x18\x03 \x01(\x0b\x32\x1a.thalweg.v1.SnapshotResultH\x00\x12&\n\x07standby\x18\x04 \x01(\x0b\x32\x13.thalweg.v1.StandbyH\x00\x42\x06\n\x04\x62ody\"I\n\x0fSessionResponse\x12&\n\x08snapshot\x18\x01 \x01(\x0b\x32\x14.thalweg.v1.Snapshot\x12\x0e\n\x06\x65nding\x18\x02 \x01(\x08\"\'\n\x07Standby\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\"\xbf\x01\n\x05Hello\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x10\n\x08http_url\x18\x03 \x01(\t\x12&\n\x05media\x18\x04 \x01(\x0b\x32\x17.thalweg.v1.UdpEndpoint\x12\x14\n\x0ctrunk_target\x18\x05 \x01(\t\x12\x10\n\x08\x63\x61pacity\x18\x06 \x01(\r\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x08 \x01(\t\x12\x15\n\rkept_snapshot\x18\t \x01(\x04\"\xa2\x01\n\x06Report\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04load\x18\x02 \x01(\x01\x12!\n\x04rtts\x18\x05 \x03(\x0b\x32\x13.thalweg.v1.PeerRtt\x12\x0e\n\x06roster\x18\x06 \x01(\x0c\x12$\n\x07\x66igures\x18\x07 \x01(\x0b\x32\x13.thalweg.v1.FiguresJ\x04\x08\x03\x10\x04J\x04\x08\x04\x10\x05R\x0cparticipantsR\x05links\"d\n\x06Roster\x12\x33\n\x0cparticipants\x18\x01 \x03(\x0b\x32\x1d.thalweg.v1.ParticipantReport\x12%\n\x05links\x18\x02 \x03(\x0b\x32\x16.thalweg.v1.LinkReport\"Y\n\x07\x46igures\x12\x0e\n\x06rtt_ms\x18\x01 \x03(\x02\x12\x14\n\x0clink_packets\x18\x02 \x03(\x04\x12\x15\n\rlink_repaired\x18\x03 \x03(\x04\x12\x11\n\tlink_lost\x18\x04 \x03(\x04\"\x8b\x01\n\x11ParticipantReport\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\'\n\x06tracks\x18\x04 \x03(\x0b\x32\x17.thalweg.v1.TrackReport\x12\r\n\x05slots\x18\x05 \x01(\rJ\x04\x08\x06\x10\x07R\x06rtt_ms\"o\n\x0bTrackReport\x12\n\n\x02id\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.thalweg.v1.MediaKind\x12 \n\x05\x63odec\x18\x03 \x01(\x0b\x32\x11.thalweg.v1.CodecJ\x04\x08\x04\x10\x05R\x07packets\"\x8c\x01\n\nLinkReport\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x0f\n\x07to_node\x18\x02 \x01(\t\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.thalweg.v1.LinkState\x12\x0e\n\x06tracks\x18\x04 \x03(\tJ\x04\x08\x05\x10\x06J\x04\x08\x06\x10\x07J\x04\x08\x07\x10\x08R\x07packetsR\x08repairedR\x04lost\"7\n\x07PeerRtt\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x0e\n\x06rtt_ms\x18\x03 \x01(\x01\"\xb9\x02\n\x08Snapshot\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05nonce\x18\x02 \x01(\t\x12#\n\x05links\x18\x03 \x03(\x0b\x32\x14.thalweg.v1.LinkSpec\x12#\n\x05peers\x18\x04 \x03(\x0b\x32\x14.thalweg.v1.PeerSpec\x12)\n\ntoken_keys\x18\x05 \x03(\x0b\x32\x15.thalweg.v1.PublicKey\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12,\n\x0c\x65nd_sessions\x18\x07 \x03(\x0b\x32\x16.thalweg.v1.EndSession\x12\x1a\n\x12report_interval_ms\x18\x08 \x01(\r\x12$\n\x04turn\x18\t \x01(\x0b\x32\x16.thalweg.v1.TurnOrders\x12\x16\n\x0e\x63ontrol_planes\x18\n \x03(\t\"<\n\x08LinkSpec\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x11\n\tfrom_node\x18\x02 \x01(\t\x12\x0f\n\x07to_node\x18\x03 \x01(\t\"f\n\x08PeerSpec\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x14\n\x0ctrunk_target\x18\x03 \x01(\t\x12&\n\x05media\x18\x04 \x01(\x0b\x32\x17.thalweg.v1.UdpEndpoint\")\n\tPublicKey\x12\x0b\n\x03kid\x18\x01 \x01(\t\x12\x0f\n\x07\x65\x64\x32\x35\x35\x31\x39\x18\x02 \x01(\x0c\"N\n\nEndSession\x12\x0c\n\x04room\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x94\x01\n\nTurnOrders\x12\r\n\x05realm\x18\x01 \x01(\t\x12\'\n\x07secrets\x18\x02 \x03(\x0b\x32\x16.thalweg.v1.TurnSecret\x12\r\n\x05peers\x18\x03 \x03(\t\x12+\n\tlisteners\x18\x04 \x03(\x0b\x32\x18.thalweg.v1.TurnListener\x12\x12\n\ntransports\x18\x05 \x03(\t\".\n\nTurnSecret\x12\r\n\x05value\x18\x01 \x01(\t\x12\x11\n\tnot_after\x18\x02 \x01(\x04\"<\n\x0cTurnListener\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x10\n\x08tls_port\x18\x03 \x01(\r\"?\n\x0eSnapshotResult\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\r\n\x05nonce\x18\x02 \x01(\t\x12\r\n\x05\x65rror\x18\x03 \x01(\t*j\n\tLinkState\x12\x1a\n\x16LINK_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15LINK_STATE_CONNECTING\x10\x01\x12\x11\n\rLINK_STATE_UP\x10\x02\x12\x13\n\x0fLINK_STATE_DOWN\x10\x03\x32U\n\x0bNodeService\x12\x46\n\x07Session\x12\x1a.thalweg.v1.SessionRequest\x1a\x1b.thalweg.v1.SessionResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'thalweg.v1.node_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LINKSTATE']._serialized_start=1705
-  _globals['_LINKSTATE']._serialized_end=1811
+  _globals['_LINKSTATE']._serialized_start=2303
+  _globals['_LINKSTATE']._serialized_end=2409
   _globals['_SESSIONREQUEST']._serialized_start=63
-  _globals['_SESSIONREQUEST']._serialized_end=207
-  _globals['_SESSIONRESPONSE']._serialized_start=209
-  _globals['_SESSIONRESPONSE']._serialized_end=266
-  _globals['_HELLO']._serialized_start=269
-  _globals['_HELLO']._serialized_end=460
-  _globals['_REPORT']._serialized_start=463
-  _globals['_REPORT']._serialized_end=630
-  _globals['_PARTICIPANTREPORT']._serialized_start=633
-  _globals['_PARTICIPANTREPORT']._serialized_end=774
-  _globals['_TRACKREPORT']._serialized_start=776
-  _globals['_TRACKREPORT']._serialized_end=889
-  _globals['_LINKREPORT']._serialized_start=892
-  _globals['_LINKREPORT']._serialized_end=1038
-  _globals['_PEERRTT']._serialized_start=1040
-  _globals['_PEERRTT']._serialized_end=1095
-  _globals['_SNAPSHOT']._serialized_start=1098
-  _globals['_SNAPSHOT']._serialized_end=1349
-  _globals['_LINKSPEC']._serialized_start=1351
-  _globals['_LINKSPEC']._serialized_end=1411
-  _globals['_PEERSPEC']._serialized_start=1413
-  _globals['_PEERSPEC']._serialized_end=1515
-  _globals['_PUBLICKEY']._serialized_start=1517
-  _globals['_PUBLICKEY']._serialized_end=1558
-  _globals['_ENDSESSION']._serialized_start=1560
-  _globals['_ENDSESSION']._serialized_end=1638
-  _globals['_SNAPSHOTRESULT']._serialized_start=1640
-  _globals['_SNAPSHOTRESULT']._serialized_end=1703
-  _globals['_NODESERVICE']._serialized_start=1813
-  _globals['_NODESERVICE']._serialized_end=1898
+  _globals['_SESSIONREQUEST']._serialized_end=247
+  _globals['_SESSIONRESPONSE']._serialized_start=249
+  _globals['_SESSIONRESPONSE']._serialized_end=322
+  _globals['_STANDBY']._serialized_start=324
+  _globals['_STANDBY']._serialized_end=363
+  _globals['_HELLO']._serialized_start=366
+  _globals['_HELLO']._serialized_end=557
+  _globals['_REPORT']._serialized_start=560
+  _globals['_REPORT']._serialized_end=722
+  _globals['_ROSTER']._serialized_start=724
+  _globals['_ROSTER']._serialized_end=824
+  _globals['_FIGURES']._serialized_start=826
+  _globals['_FIGURES']._serialized_end=915
+  _globals['_PARTICIPANTREPORT']._serialized_start=918
+  _globals['_PARTICIPANTREPORT']._serialized_end=1057
+  _globals['_TRACKREPORT']._serialized_start=1059
+  _globals['_TRACKREPORT']._serialized_end=1170
+  _globals['_LINKREPORT']._serialized_start=1173
+  _globals['_LINKREPORT']._serialized_end=1313
+  _globals['_PEERRTT']._serialized_start=1315
+  _globals['_PEERRTT']._serialized_end=1370
+  _globals['_SNAPSHOT']._serialized_start=1373
+  _globals['_SNAPSHOT']._serialized_end=1686
+  _globals['_LINKSPEC']._serialized_start=1688
+  _globals['_LINKSPEC']._serialized_end=1748
+  _globals['_PEERSPEC']._serialized_start=1750
+  _globals['_PEERSPEC']._serialized_end=1852
+  _globals['_PUBLICKEY']._serialized_start=1854
+  _globals['_PUBLICKEY']._serialized_end=1895
+  _globals['_ENDSESSION']._serialized_start=1897
+  _globals['_ENDSESSION']._serialized_end=1975
+  _globals['_TURNORDERS']._serialized_start=1978
+  _globals['_TURNORDERS']._serialized_end=2126
+  _globals['_TURNSECRET']._serialized_start=2128
+  _globals['_TURNSECRET']._serialized_end=2174
+  _globals['_TURNLISTENER']._serialized_start=2176
+  _globals['_TURNLISTENER']._serialized_end=2236
+  _globals['_SNAPSHOTRESULT']._serialized_start=2238
+  _globals['_SNAPSHOTRESULT']._serialized_end=2301
+  _globals['_NODESERVICE']._serialized_start=2411
+  _globals['_NODESERVICE']._serialized_end=2496
 # @@protoc_insertion_point(module_scope)

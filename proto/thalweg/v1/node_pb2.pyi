@@ -57,9 +57,10 @@ class SessionRequest(_message.Message):
     HELLO_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    STANDBY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
-        """The first message of a session."""
+        """The first message of an active session."""
 
     @_builtins.property
     def report(self) -> Global___Report:
@@ -69,18 +70,23 @@ class SessionRequest(_message.Message):
     def result(self) -> Global___SnapshotResult:
         """Answer to a snapshot."""
 
+    @_builtins.property
+    def standby(self) -> Global___Standby:
+        """The first message of a warm session."""
+
     def __init__(
         self,
         *,
         hello: Global___Hello | None = ...,
         report: Global___Report | None = ...,
         result: Global___SnapshotResult | None = ...,
+        standby: Global___Standby | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "hello", b"hello", "report", b"report", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "hello", b"hello", "report", b"report", "result", b"result", "standby", b"standby"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "hello", b"hello", "report", b"report", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "hello", b"hello", "report", b"report", "result", b"result", "standby", b"standby"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "report", "result"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "report", "result", "standby"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -88,27 +94,57 @@ Global___SessionRequest: _TypeAlias = SessionRequest  # noqa: Y015
 
 @_typing.final
 class SessionResponse(_message.Message):
-    """One message to the node."""
+    """One message to the node; an empty one says that the replica is there."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SNAPSHOT_FIELD_NUMBER: _builtins.int
+    ENDING_FIELD_NUMBER: _builtins.int
+    ending: _builtins.bool
+    """This replica is about to stop: the node goes on with another one, if it has one."""
     @_builtins.property
     def snapshot(self) -> Global___Snapshot:
-        """The whole desired state of this node."""
+        """The whole desired state of this node; only in an active session."""
 
     def __init__(
         self,
         *,
         snapshot: Global___Snapshot | None = ...,
+        ending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ending", b"ending", "snapshot", b"snapshot"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionResponse: _TypeAlias = SessionResponse  # noqa: Y015
+
+@_typing.final
+class Standby(_message.Message):
+    """Who may become active later."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """Node id, the same as in the certificate."""
+    region: _builtins.str
+    """Region id, the same as in the certificate."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        region: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "region", b"region"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Standby: _TypeAlias = Standby  # noqa: Y015
 
 @_typing.final
 class Hello(_message.Message):
@@ -174,41 +210,115 @@ class Report(_message.Message):
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
-    PARTICIPANTS_FIELD_NUMBER: _builtins.int
-    LINKS_FIELD_NUMBER: _builtins.int
     RTTS_FIELD_NUMBER: _builtins.int
+    ROSTER_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Grows by one with each report of a session."""
     load: _builtins.float
     """Fraction of the node's capacity in use, 0 to 1; more than 1 when overloaded."""
-    @_builtins.property
-    def participants(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParticipantReport]:
-        """The sessions of participants that are here."""
-
-    @_builtins.property
-    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkReport]:
-        """The links that end here."""
-
+    roster: _builtins.bytes
+    """A serialised Roster. It is complete in each report and mostly the same as before: bytes can be compared without
+    reading them, which is what lets one process hear a thousand nodes.
+    """
     @_builtins.property
     def rtts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerRtt]:
         """Measured round trips to the nodes that the snapshot asks for."""
+
+    @_builtins.property
+    def figures(self) -> Global___Figures:
+        """What changes all the time."""
 
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         load: _builtins.float = ...,
-        participants: _abc.Iterable[Global___ParticipantReport] | None = ...,
-        links: _abc.Iterable[Global___LinkReport] | None = ...,
         rtts: _abc.Iterable[Global___PeerRtt] | None = ...,
+        roster: _builtins.bytes = ...,
+        figures: Global___Figures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["links", b"links", "load", b"load", "participants", b"participants", "rtts", b"rtts", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "load", b"load", "roster", b"roster", "rtts", b"rtts", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class Roster(_message.Message):
+    """Who and what is on a node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTICIPANTS_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def participants(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParticipantReport]:
+        """The sessions of participants that are here."""
+
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkReport]:
+        """The links that begin here."""
+
+    def __init__(
+        self,
+        *,
+        participants: _abc.Iterable[Global___ParticipantReport] | None = ...,
+        links: _abc.Iterable[Global___LinkReport] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["links", b"links", "participants", b"participants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Roster: _TypeAlias = Roster  # noqa: Y015
+
+@_typing.final
+class Figures(_message.Message):
+    """Measurements of what the roster names, in its order; a list that is not as long as the roster's counts as empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RTT_MS_FIELD_NUMBER: _builtins.int
+    LINK_PACKETS_FIELD_NUMBER: _builtins.int
+    LINK_REPAIRED_FIELD_NUMBER: _builtins.int
+    LINK_LOST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rtt_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """For each participant the smallest of the last round trips between node and client in milliseconds; 0 while
+        unknown.
+        """
+
+    @_builtins.property
+    def link_packets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """For each link the RTP packets sent over it, without repairs."""
+
+    @_builtins.property
+    def link_repaired(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """For each link the packets sent again because the far end asked."""
+
+    @_builtins.property
+    def link_lost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """For each link the packets that the far end reported missing and never got."""
+
+    def __init__(
+        self,
+        *,
+        rtt_ms: _abc.Iterable[_builtins.float] | None = ...,
+        link_packets: _abc.Iterable[_builtins.int] | None = ...,
+        link_repaired: _abc.Iterable[_builtins.int] | None = ...,
+        link_lost: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["link_lost", b"link_lost", "link_packets", b"link_packets", "link_repaired", b"link_repaired", "rtt_ms", b"rtt_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Figures: _TypeAlias = Figures  # noqa: Y015
 
 @_typing.final
 class ParticipantReport(_message.Message):
@@ -221,7 +331,6 @@ class ParticipantReport(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     TRACKS_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
-    RTT_MS_FIELD_NUMBER: _builtins.int
     room: _builtins.str
     """Room id."""
     participant: _builtins.str
@@ -230,8 +339,6 @@ class ParticipantReport(_message.Message):
     """Epoch of the assignment that its token carried."""
     slots: _builtins.int
     """Slots that it receives into; 0 when it only publishes."""
-    rtt_ms: _builtins.float
-    """Smallest of the last round trips between node and client in milliseconds; 0 while unknown."""
     @_builtins.property
     def tracks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrackReport]:
         """Tracks that it publishes."""
@@ -244,11 +351,10 @@ class ParticipantReport(_message.Message):
         epoch: _builtins.int = ...,
         tracks: _abc.Iterable[Global___TrackReport] | None = ...,
         slots: _builtins.int = ...,
-        rtt_ms: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "participant", b"participant", "room", b"room", "rtt_ms", b"rtt_ms", "slots", b"slots", "tracks", b"tracks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "participant", b"participant", "room", b"room", "slots", b"slots", "tracks", b"tracks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -263,13 +369,10 @@ class TrackReport(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     CODEC_FIELD_NUMBER: _builtins.int
-    PACKETS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Track id, unique within the room."""
     kind: _common_pb2.MediaKind.ValueType
     """Sound or picture."""
-    packets: _builtins.int
-    """Packets received from the publisher since the track began."""
     @_builtins.property
     def codec(self) -> _common_pb2.Codec:
         """How it is coded."""
@@ -280,11 +383,10 @@ class TrackReport(_message.Message):
         id: _builtins.str = ...,
         kind: _common_pb2.MediaKind.ValueType = ...,
         codec: _common_pb2.Codec | None = ...,
-        packets: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "id", b"id", "kind", b"kind", "packets", b"packets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "id", b"id", "kind", b"kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -300,21 +402,12 @@ class LinkReport(_message.Message):
     TO_NODE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     TRACKS_FIELD_NUMBER: _builtins.int
-    PACKETS_FIELD_NUMBER: _builtins.int
-    REPAIRED_FIELD_NUMBER: _builtins.int
-    LOST_FIELD_NUMBER: _builtins.int
     room: _builtins.str
     """Room id."""
     to_node: _builtins.str
     """The node at the far end, which receives."""
     state: Global___LinkState.ValueType
     """How the link is doing."""
-    packets: _builtins.int
-    """RTP packets sent over the link, without repairs."""
-    repaired: _builtins.int
-    """Packets sent again because the far end asked."""
-    lost: _builtins.int
-    """Packets that the far end reported missing and never got."""
     @_builtins.property
     def tracks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of the tracks that are flowing now."""
@@ -326,13 +419,10 @@ class LinkReport(_message.Message):
         to_node: _builtins.str = ...,
         state: Global___LinkState.ValueType = ...,
         tracks: _abc.Iterable[_builtins.str] | None = ...,
-        packets: _builtins.int = ...,
-        repaired: _builtins.int = ...,
-        lost: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lost", b"lost", "packets", b"packets", "repaired", b"repaired", "room", b"room", "state", b"state", "to_node", b"to_node", "tracks", b"tracks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["room", b"room", "state", b"state", "to_node", b"to_node", "tracks", b"tracks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -382,6 +472,8 @@ class Snapshot(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     END_SESSIONS_FIELD_NUMBER: _builtins.int
     REPORT_INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
+    CONTROL_PLANES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Grows with every change."""
     nonce: _builtins.str
@@ -406,6 +498,14 @@ class Snapshot(_message.Message):
     def end_sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___EndSession]:
         """Sessions that belong elsewhere now and have to end."""
 
+    @_builtins.property
+    def turn(self) -> Global___TurnOrders:
+        """What TURN servers of the node's region have to know; absent when there are none or no secret is configured."""
+
+    @_builtins.property
+    def control_planes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where the replicas of the control plane that live now answer NodeService, each as host:port."""
+
     def __init__(
         self,
         *,
@@ -417,10 +517,12 @@ class Snapshot(_message.Message):
         draining: _builtins.bool = ...,
         end_sessions: _abc.Iterable[Global___EndSession] | None = ...,
         report_interval_ms: _builtins.int = ...,
+        turn: Global___TurnOrders | None = ...,
+        control_planes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "end_sessions", b"end_sessions", "links", b"links", "nonce", b"nonce", "peers", b"peers", "report_interval_ms", b"report_interval_ms", "token_keys", b"token_keys", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_planes", b"control_planes", "draining", b"draining", "end_sessions", b"end_sessions", "links", b"links", "nonce", b"nonce", "peers", b"peers", "report_interval_ms", b"report_interval_ms", "token_keys", b"token_keys", "turn", b"turn", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -551,6 +653,108 @@ class EndSession(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EndSession: _TypeAlias = EndSession  # noqa: Y015
+
+@_typing.final
+class TurnOrders(_message.Message):
+    """Everything that a TURN server (RFC 8656) beside this node has to know to serve without asking anybody."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REALM_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    LISTENERS_FIELD_NUMBER: _builtins.int
+    TRANSPORTS_FIELD_NUMBER: _builtins.int
+    realm: _builtins.str
+    """Realm of the region (RFC 8489, section 9.2)."""
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TurnSecret]:
+        """Every secret by which a credential may be signed now or soon."""
+
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """IP addresses of the region's nodes: where it may relay to, and nowhere else."""
+
+    @_builtins.property
+    def listeners(self) -> _containers.RepeatedCompositeFieldContainer[Global___TurnListener]:
+        """The TURN servers that the topology declares for the region."""
+
+    @_builtins.property
+    def transports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What clients are offered: "udp", "tcp", "tls"."""
+
+    def __init__(
+        self,
+        *,
+        realm: _builtins.str = ...,
+        secrets: _abc.Iterable[Global___TurnSecret] | None = ...,
+        peers: _abc.Iterable[_builtins.str] | None = ...,
+        listeners: _abc.Iterable[Global___TurnListener] | None = ...,
+        transports: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listeners", b"listeners", "peers", b"peers", "realm", b"realm", "secrets", b"secrets", "transports", b"transports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TurnOrders: _TypeAlias = TurnOrders  # noqa: Y015
+
+@_typing.final
+class TurnSecret(_message.Message):
+    """A shared secret of the region's TURN servers and the control plane."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    NOT_AFTER_FIELD_NUMBER: _builtins.int
+    value: _builtins.str
+    """As it stands in coturn's turn_secret table."""
+    not_after: _builtins.int
+    """Seconds since 1970. No credential signed with it is good after this: it is to be forgotten then."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.str = ...,
+        not_after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_after", b"not_after", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TurnSecret: _TypeAlias = TurnSecret  # noqa: Y015
+
+@_typing.final
+class TurnListener(_message.Message):
+    """One TURN server as clients are told of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    TLS_PORT_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """DNS name or address."""
+    port: _builtins.int
+    """UDP and TCP port."""
+    tls_port: _builtins.int
+    """TLS port."""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        port: _builtins.int = ...,
+        tls_port: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host", b"host", "port", b"port", "tls_port", b"tls_port"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TurnListener: _TypeAlias = TurnListener  # noqa: Y015
 
 @_typing.final
 class SnapshotResult(_message.Message):

@@ -47,9 +47,13 @@ class NodeServiceServicer(object):
     """
 
     def Session(self, request_iterator, context):
-        """Session lasts as long as the node lives. The node sends hello first, then reports at the rhythm that the
-        snapshot names; the control plane sends full snapshots, on change and at a fixed rhythm, never deltas.
-        The caller's certificate names the node (SPIFFE URI SAN); a hello for another node is refused.
+        """A node has two sessions, with two replicas of the control plane where there are two: an active and a warm one.
+
+        The active one begins with hello; then come reports at the rhythm that the snapshot names. The control plane sends
+        full snapshots, on change and at a fixed rhythm, never deltas. The warm one begins with standby and carries
+        nothing but signs of life, until the node makes it the active one by sending hello on it.
+
+        The caller's certificate names the node (SPIFFE URI SAN); a hello or standby for another node is refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

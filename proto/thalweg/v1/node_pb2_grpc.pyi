@@ -34,9 +34,13 @@ class NodeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> NodeServiceAsyncStub: ...
     Session: _grpc.StreamStreamMultiCallable[_node_pb2.SessionRequest, _node_pb2.SessionResponse]
-    """Session lasts as long as the node lives. The node sends hello first, then reports at the rhythm that the
-    snapshot names; the control plane sends full snapshots, on change and at a fixed rhythm, never deltas.
-    The caller's certificate names the node (SPIFFE URI SAN); a hello for another node is refused.
+    """A node has two sessions, with two replicas of the control plane where there are two: an active and a warm one.
+
+    The active one begins with hello; then come reports at the rhythm that the snapshot names. The control plane sends
+    full snapshots, on change and at a fixed rhythm, never deltas. The warm one begins with standby and carries
+    nothing but signs of life, until the node makes it the active one by sending hello on it.
+
+    The caller's certificate names the node (SPIFFE URI SAN); a hello or standby for another node is refused.
     """
 
 @_typing.type_check_only
@@ -45,9 +49,13 @@ class NodeServiceAsyncStub(NodeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Session: _aio.StreamStreamMultiCallable[_node_pb2.SessionRequest, _node_pb2.SessionResponse]  # type: ignore[assignment]
-    """Session lasts as long as the node lives. The node sends hello first, then reports at the rhythm that the
-    snapshot names; the control plane sends full snapshots, on change and at a fixed rhythm, never deltas.
-    The caller's certificate names the node (SPIFFE URI SAN); a hello for another node is refused.
+    """A node has two sessions, with two replicas of the control plane where there are two: an active and a warm one.
+
+    The active one begins with hello; then come reports at the rhythm that the snapshot names. The control plane sends
+    full snapshots, on change and at a fixed rhythm, never deltas. The warm one begins with standby and carries
+    nothing but signs of life, until the node makes it the active one by sending hello on it.
+
+    The caller's certificate names the node (SPIFFE URI SAN); a hello or standby for another node is refused.
     """
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -59,9 +67,13 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_node_pb2.SessionRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_node_pb2.SessionResponse], _abc.AsyncIterator[_node_pb2.SessionResponse]]:
-        """Session lasts as long as the node lives. The node sends hello first, then reports at the rhythm that the
-        snapshot names; the control plane sends full snapshots, on change and at a fixed rhythm, never deltas.
-        The caller's certificate names the node (SPIFFE URI SAN); a hello for another node is refused.
+        """A node has two sessions, with two replicas of the control plane where there are two: an active and a warm one.
+
+        The active one begins with hello; then come reports at the rhythm that the snapshot names. The control plane sends
+        full snapshots, on change and at a fixed rhythm, never deltas. The warm one begins with standby and carries
+        nothing but signs of life, until the node makes it the active one by sending hello on it.
+
+        The caller's certificate names the node (SPIFFE URI SAN); a hello or standby for another node is refused.
         """
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

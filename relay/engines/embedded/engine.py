@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from relay.core import stun
 from relay.core.rooms import Rooms
 from relay.core.sdp import Offer, SdpError, parse_offer
 from relay.core.sdp_answer import AnsweredMedia, answer
+from relay.core.socket_filter import stun_only
 from relay.engines.base import Identity, ParticipantStatus, SessionAnswer, SlotView
 from relay.engines.embedded.dtls import Certificate
 from relay.engines.embedded.peer import CNAME, Address, Peer
@@ -72,9 +74,7 @@ class EmbeddedEngine:
 
     async def run(self) -> None:
         """Open the port and serve until cancelled."""
-        await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: self.port, local_addr=self._bind
-        )
+        await self.port.open(self._bind, stun_only(stun.BINDING_REQUEST))
         self.ready.set()
         log.info("media port open", address=self.address)
         try:

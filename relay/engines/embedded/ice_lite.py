@@ -5,7 +5,6 @@ client, which nominates; the user name's first half is the ufrag that the SDP an
 session.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from relay.core import stun
@@ -15,24 +14,21 @@ from relay.core import stun
 class Checked:
     """A connectivity check that authenticated."""
 
-    ufrag: str
     nominated: bool
     response: bytes
 
 
-def check(
-    request: stun.Message, source: tuple[str, int], password_of: Callable[[str], str | None]
-) -> Checked | None:
-    """Return the answer to a connectivity check, or None if it is not for one of ours or not authentic.
+def local_ufrag(request: stun.Message) -> str:
+    """Return whom a check is for, empty for a plain Binding request."""
+    return request.username.partition(":")[0]
 
-    `password_of` maps a local ufrag to its password, None for unknown ones.
-    """
-    ufrag = request.username.partition(":")[0]
-    password = password_of(ufrag)
-    if password is None or not request.authentic(password):
+
+def check(request: stun.Message, source: tuple[str, int], password: str) -> Checked | None:
+    """Return the answer to a connectivity check, or None if it is not authentic by our password."""
+    if not request.authentic(password):
         return None
     response = stun.binding_success(request.transaction, source, password)
-    return Checked(ufrag, stun.USE_CANDIDATE in request.attributes, response)
+    return Checked(stun.USE_CANDIDATE in request.attributes, response)
 
 
 def answer_probe(request: stun.Message, source: tuple[str, int]) -> bytes | None:

@@ -24,6 +24,12 @@ clients come on top. It costs less than a hundredth of a core."""
 PROBE_BURST = 2000
 """Hundreds of clients behind one carrier-grade NAT that measure at once, with four to six requests each."""
 
+CHECKS_PER_S = 200.0
+"""Of one address, from ports that no session is known to use, and with a user name of ours: an HMAC each."""
+
+CHECK_BURST = 2000
+"""The same clients when their calls begin, with a few checks each."""
+
 
 @dataclass(slots=True)
 class PortCounters:
@@ -39,6 +45,8 @@ class PortCounters:
     """Binding requests without credentials."""
     probes_limited: int = 0
     """Those beyond what one address may ask for."""
+    checks_limited: int = 0
+    """Checks from unknown ports beyond what one address may try."""
 
 
 class Port(UdpSocket):
@@ -51,6 +59,7 @@ class Port(UdpSocket):
         self._by_address: dict[Address, Peer] = {}
         self._addresses: dict[str, list[Address]] = {}
         self._probes = AddressBudget(PROBES_PER_S, PROBE_BURST)
+        self._checks = AddressBudget(CHECKS_PER_S, CHECK_BURST)
 
     @property
     def rejected(self) -> int:
@@ -71,6 +80,7 @@ class Port(UdpSocket):
         for address in self._addresses.pop(peer.ufrag, []):
             if self._by_address.get(address) is peer:
                 del self._by_address[address]
+        self.expect(self._by_address)
 
     def send(self, datagram: bytes, address: Address) -> None:
         """Send, if the port is open."""
@@ -115,28 +125,34 @@ class Port(UdpSocket):
         )
 
     def _request(self, request: stun.Message, source: Address, now: float) -> None:
-        checked = ice_lite.check(request, source, self._password)
-        if checked is None:
+        """Answer a check or a probe; within an address's budget, before anything is computed for it."""
+        peer = self._by_ufrag.get(ice_lite.local_ufrag(request))
+        if peer is None:
             self._probe(request, source, now)
+        elif source in self._by_address or self._checks.take(parse_address(source[0]), now):
+            self._check(peer, request, source, now)
+        else:
+            self.counters.checks_limited += 1
+
+    def _check(self, peer: Peer, request: stun.Message, source: Address, now: float) -> None:
+        checked = ice_lite.check(request, source, peer.pwd)
+        if checked is None:
+            self.counters.stray += 1
             return
-        peer = self._by_ufrag[checked.ufrag]
         self._remember(peer, source)
         self.send(checked.response, source)
         peer.checked(source, nominated=checked.nominated, now=now)
 
     def _probe(self, request: stun.Message, source: Address, now: float) -> None:
-        answer = ice_lite.answer_probe(request, source)
-        if answer is None:
+        if stun.USERNAME in request.attributes:  # a check, for nobody here
             self.counters.stray += 1
-        elif self._probes.take(parse_address(source[0]), now):
+        elif not self._probes.take(parse_address(source[0]), now):
+            self.counters.probes_limited += 1
+        elif (answer := ice_lite.answer_probe(request, source)) is None:
+            self.counters.stray += 1
+        else:
             self.counters.probes_answered += 1
             self.send(answer, source)
-        else:
-            self.counters.probes_limited += 1
-
-    def _password(self, ufrag: str) -> str | None:
-        peer = self._by_ufrag.get(ufrag)
-        return None if peer is None else peer.pwd
 
     def _remember(self, peer: Peer, source: Address) -> None:
         addresses = self._addresses[peer.ufrag]
@@ -147,4 +163,7 @@ class Port(UdpSocket):
             if self._by_address.get(oldest) is peer:
                 del self._by_address[oldest]
         addresses.append(source)
+        is_new = source not in self._by_address
         self._by_address[source] = peer
+        if is_new:
+            self.expect(self._by_address)

@@ -27,6 +27,7 @@ def assert_nothing_here(node: RunningNode) -> None:
     assert (engine.port._by_ufrag, engine.port._addresses, engine.port._by_address) == ({}, {}, {})
     assert list(node.rooms.all()) == []
     assert node.state.admission._epochs == {}
+    assert len(node.state.used_tokens) == 0
 
 
 def with_alg_none(signer: Signer) -> str:
@@ -75,6 +76,14 @@ TOKENS: dict[str, Fault] = {
         "token_expired",
     ),
     "not yet valid": (lambda s: bearer(s.token("ana", nbf=wall() + 60)), 401, "token_malformed"),
+    "one that lives too long": (
+        lambda s: bearer(s.token("ana", exp=wall() + 90)),
+        401,
+        "token_malformed",
+    ),
+    "no id": (lambda s: bearer(s.token("ana", jti=None)), 401, "token_malformed"),
+    "an id of a number": (lambda s: bearer(s.token("ana", jti=7)), 401, "token_malformed"),
+    "an id without end": (lambda s: bearer(s.token("ana", jti="x" * 65)), 401, "token_malformed"),
     "another issuer": (lambda s: bearer(s.token("ana", iss="somebody")), 401, "token_malformed"),
     "no epoch": (lambda s: bearer(s.token("ana", epoch=None)), 401, "token_malformed"),
     "an epoch of true": (lambda s: bearer(s.token("ana", epoch=True)), 401, "token_malformed"),
@@ -176,6 +185,13 @@ async def test_a_bad_body(
     headers = {**bearer(node.signer.token("ana")), "Content-Type": fault.content_type}
     async with http.post(f"/{door}/r/ana", data=fault.body, headers=headers) as answer:
         await assert_problem(answer, fault.status, fault.code(door))
+    assert_nothing_here(node)
+
+
+async def test_an_encoded_body(node: RunningNode, http: aiohttp.ClientSession) -> None:
+    headers = {**bearer(node.signer.token("ana")), **SDP, "Content-Encoding": "gzip"}
+    async with http.post("/whip/r/ana", data=b"no gzip", headers=headers) as answer:
+        await assert_problem(answer, 415, "wrong_content_encoding")
     assert_nothing_here(node)
 
 

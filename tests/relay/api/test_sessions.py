@@ -37,6 +37,7 @@ STRANGERS: dict[str, tuple[Callable[[Signer], dict[str, str]], int, str]] = {
     "another signer": (lambda _: bearer(Signer().token("ana")), 401, "token_forged"),
     "another participant": (lambda s: bearer(s.token("bob")), 404, "no_such_session"),
     "the same name in another room": (lambda s: bearer(s.token("ana", room="x")), 404, "no_such_session"),
+    "the same participant, of another seat": (lambda s: bearer(s.token("ana", epoch=2)), 404, "no_such_session"),
     "a token for another node": (lambda s: bearer(s.token("ana", node="n2")), 403, "token_for_other_node"),
 }  # fmt: skip
 
@@ -126,9 +127,9 @@ async def test_one_participant_has_so_many_subscriptions_and_no_more(
     node: RunningNode, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.engines.embedded.engine.MAX_SUBSCRIPTIONS", 3)
-    headers = {**bearer(node.signer.token("ana")), **SDP}
     begun = []
     for _ in range(5):
+        headers = {**bearer(node.signer.token("ana")), **SDP}
         async with http.post("/whep/r/ana", data=RECEIVE, headers=headers) as answer:
             begun.append(answer.headers["Location"].rpartition("/")[2])
     assert [node.engine.owner(session) is not None for session in begun] == [False] * 2 + [True] * 3

@@ -1,6 +1,7 @@
 """Offers: real ones are understood, hostile ones are refused with a code."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from random import Random
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from relay.core.model import AUDIO_LEVEL, VIDEO_ORIENTATION, Codec
 from relay.core.sdp import MAX_MEDIA, MAX_SIZE, SdpError, parameters, parse_offer
+from tests.relay.api.offers import offer
 from tests.relay.core.offers import MINIMAL, recorded
 
 PUBLISH, RECEIVE = recorded("chromium-publish"), recorded("chromium-receive")
@@ -172,3 +174,26 @@ def _try(text: str) -> None:
         return
     assert code.startswith("sdp_")
     assert detail
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("a=rtcp-fb:* x\r\n", 2200),
+        ("a=ssrc:{} c\r\n", 4000),
+        ("a=rtpmap:96 VP8/90000\r\n", 1400),
+        ("a=fingerprint:sha-256 {}\r\n", 1400),
+        ("a=group:BUNDLE 0\r\n", 1800),
+        ("a=extmap:1 urn:{}\r\n", 1800),
+    ],
+    ids=lambda lines: lines[0].strip(),
+)
+def test_the_worst_of_64_kib_is_read_in_time(lines: tuple[str, int]) -> None:
+    """An offer is answered on the event loop, where calls wait meanwhile."""
+    line, count = lines
+    text = offer().replace("SAVPF 96", "SAVPF " + " ".join(["96"] * 10_000))
+    text += "".join(line.format(number) for number in range(count))
+    text = text[:MAX_SIZE]
+    began = time.process_time()
+    parse_offer(text[: text.rindex("\r\n") + 2])
+    assert time.process_time() - began < 0.1

@@ -126,6 +126,7 @@ async def test_only_linked_rooms_cross() -> None:
 async def test_a_link_that_one_end_knows_later_comes_up() -> None:
     async with TrunkNode("a").running() as a, TrunkNode("b").running() as b:
         Camera(a)
+        b.manager.desired([], [a.as_peer()])
         a.manager.desired([Link(ROOM, "a", "b")], [b.as_peer()])
         await eventually(lambda: None if b.manager.trunks else "not called yet")
         await asyncio.sleep(0.2)

@@ -1,5 +1,6 @@
 """Who may open a trunk, and who may not: real gRPC with real certificates."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
@@ -7,15 +8,17 @@ import pytest
 from thalweg.v1 import common_pb2, trunk_pb2, trunk_pb2_grpc
 
 from relay.transport.tls import TlsFiles, node_identity
+from relay.trunk import service
 from relay.trunk.model import Link, Peer
 from relay.trunk.udp import KEY_BYTES
-from tests.fakes.trunk_node import HOST, TrunkNode, node_tls, tls_files
+from tests.fakes.trunk_node import HOST, REGION, TrunkNode, node_tls, tls_files
 from tests.fakes.waiting import eventually
 
 
 @pytest.fixture
 async def callee() -> AsyncIterator[TrunkNode]:
     async with TrunkNode("m").running() as node:
+        node.manager.desired([], [Peer(name, REGION, "x:1", None) for name in ("a", "b", "z")])
         yield node
 
 
@@ -65,6 +68,31 @@ async def test_an_open_that_is_refused(
 ) -> None:
     assert (await refusal(callee, node_tls(message.node), message)).startswith(why)
     assert callee.manager.socket.counters.received == 0
+
+
+@pytest.mark.parametrize("peers", [[], [Peer("a", "us-virginia", "x:1", None)]])
+async def test_only_a_node_that_the_snapshot_names_opens_a_trunk(
+    callee: TrunkNode, monkeypatch: pytest.MonkeyPatch, peers: list[Peer]
+) -> None:
+    monkeypatch.setattr(service, "PEER_WAIT_S", 0.1)
+    callee.manager.desired([], peers)
+    assert await refusal(callee, node_tls("a"), request()) == (
+        "PERMISSION_DENIED: the control plane has not told m of node a in eu-frankfurt"
+    )
+    assert callee.manager.trunks == {}
+
+
+async def test_a_caller_whose_snapshot_came_first_is_let_wait(callee: TrunkNode) -> None:
+    callee.manager.desired([], [])
+
+    async def told() -> None:
+        await asyncio.sleep(0.2)
+        callee.manager.desired([], [Peer("a", REGION, "x:1", None)])
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(told())
+        opened = group.create_task(refusal(callee, node_tls("a"), request()))
+    assert opened.result() == ""
 
 
 async def test_an_older_generation_is_refused(callee: TrunkNode) -> None:
