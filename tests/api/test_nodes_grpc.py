@@ -295,6 +295,7 @@ async def test_a_warm_session_hears_signs_of_life_and_becomes_active_by_its_hell
             heard.append(await call.read())
 
         async def serves() -> str | None:
+            await call.write(report(load=0.1))  # a slow machine must not take it for silent
             state: str = (await api.call("GET", f"/v1/nodes/{NODE}")).json["state"]
             return None if state == "serving" else state
 

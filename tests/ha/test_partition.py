@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 
 HTTP, GRPC, REDIS, SENTINEL = 8080, 9090, 6379, 26379
 """On hosts of their own, every port is free."""
-RATE = 100
+RATE = 50
 JOINS_FOR_S = 14.0
 CUT_AT_S, CUT_FOR_S = 2.0, 7.0
 START_WITHIN_S = 40.0

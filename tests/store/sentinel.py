@@ -1,116 +1,84 @@
-"""A master, two of its replicas and three Sentinels on loopback: what fails over when the master goes."""
+"""A master, two replicas and three Sentinels on loopback."""
 
-import shutil
-import signal
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Self
 
-from tests.conftest import require
-from tests.store.servers import RedisServer, ask, free_port
+from tests.store.servers import RedisServer, free_port
 
 NAME = "thalweg"
-SENTINELS = 3
-DOWN_AFTER_MS = 1000
-READY_WITHIN_S = 15.0
-
-CONF = """\
-port {port}
-bind 127.0.0.1
-dir {folder}
-sentinel monitor {name} 127.0.0.1 {master} 2
-sentinel down-after-milliseconds {name} {down}
-sentinel failover-timeout {name} 5000
-sentinel parallel-syncs {name} 1
-"""
+READY_TIMEOUT_S = 30.0
 
 
-class Sentinels:
-    """The servers, as a context manager; `servers` are the Redis servers, the first master first."""
+class SentinelSetup:
+    """Watched servers; close it."""
 
-    def __init__(self) -> None:
+    def __init__(self, down_after_ms: int = 1000) -> None:
         self.servers: list[RedisServer] = []
-        self.ports: list[int] = []
-        self._folder = Path(tempfile.mkdtemp(prefix="thalweg-sentinel-"))
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self.sentinels: list[RedisServer] = []
+        try:
+            self._start(down_after_ms)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, down_after_ms: int) -> None:
+        master = RedisServer()
+        self.servers.append(master)
+        for _ in range(2):
+            self.servers.append(RedisServer("--replicaof", "127.0.0.1", str(master.port)))
+        wait_until(lambda: b"connected_slaves:2" in master.command("INFO", "replication"))
+        for _ in range(3):
+            self.sentinels.append(_Sentinel(master.port, down_after_ms))
+        for sentinel in self.sentinels:
+            wait_until(partial(_sees_all, sentinel))
 
     @property
     def url(self) -> str:
-        """What --redis is given."""
-        return f"redis+sentinel://{','.join(f'127.0.0.1:{one}' for one in self.ports)}/{NAME}"
+        hosts = ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels)
+        return f"redis+sentinel://{hosts}/{NAME}"
 
     @property
     def master(self) -> RedisServer:
-        """The server that is the first master, unless it failed over."""
-        return self.servers[0]
+        """The server that is a master and answers; there is one when nothing is wrong."""
+        answer = self.sentinels[0].command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME)
+        port = int(answer.split(b"\r\n")[4])
+        return next(one for one in self.servers if one.port == port)
 
-    @property
-    def replicas(self) -> list[RedisServer]:
-        """The first master's replicas."""
-        return self.servers[1:]
+    def close(self) -> None:
+        for one in (*self.sentinels, *self.servers):
+            one.close()
 
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.send_signal(signal.SIGKILL)
-            process.wait(5)
-        for server in self.servers:
-            server.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+class _Sentinel(RedisServer):
+    """A Sentinel is a redis-server that rewrites its own configuration."""
 
-    def _start(self) -> None:
-        self.servers.append(RedisServer())
-        master = str(self.master.port)
-        for _ in range(2):
-            self.servers.append(RedisServer("--replicaof", "127.0.0.1", master))
-        _until(lambda: self.master.command("INFO", "replication").count(b"state=online") == 2)
-        for _ in range(SENTINELS):
-            self._sentinel(free_port())
-        for port in self.ports:
-            _until(partial(_knows_all, port))
-
-    def _sentinel(self, port: int) -> None:
-        folder = self._folder / str(port)
-        folder.mkdir()
-        conf = folder / "sentinel.conf"
-        conf.write_text(
-            CONF.format(
-                port=port, folder=folder, name=NAME, master=self.master.port, down=DOWN_AFTER_MS
-            )
+    def __init__(self, master_port: int, down_after_ms: int) -> None:
+        self._lines = (
+            f"sentinel monitor {NAME} 127.0.0.1 {master_port} 2",
+            f"sentinel down-after-milliseconds {NAME} {down_after_ms}",
+            f"sentinel failover-timeout {NAME} 5000",
+            f"sentinel parallel-syncs {NAME} 1",
         )
-        self._processes.append(
-            subprocess.Popen(
-                [require("redis-server"), str(conf), "--sentinel", "--logfile", "log"],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        )
-        self.ports.append(port)
+        super().__init__(port=free_port())
+
+    def arguments(self) -> list[str]:
+        path: Path = self.folder / "sentinel.conf"
+        path.write_text("\n".join([f"port {self.port}", "bind 127.0.0.1", *self._lines, ""]))
+        return [str(path), "--sentinel", "--dir", str(self.folder), "--logfile", "log"]
 
 
-def _knows_all(port: int) -> bool:
-    """Return whether a Sentinel knows the others and both replicas: before, it fails nothing over."""
-    try:
-        answer = ask(port, "SENTINEL", "MASTER", NAME).split(b"\r\n")
-    except OSError:
-        return False
-    facts = dict(zip(answer[2::4], answer[4::4], strict=False))
-    return facts.get(b"num-other-sentinels") == b"2" and facts.get(b"num-slaves") == b"2"
+def _sees_all(sentinel: RedisServer) -> bool:
+    words = sentinel.command("SENTINEL", "MASTER", NAME).split(b"\r\n")
+    state = dict(zip(words[2::4], words[4::4], strict=False))
+    return state.get(b"num-slaves") == b"2" and state.get(b"num-other-sentinels") == b"2"
 
 
-def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
-    while not true():
-        assert time.monotonic() < deadline, "Redis with Sentinel did not get ready"
+def wait_until(is_true: Callable[[], bool], timeout_s: float = READY_TIMEOUT_S) -> None:
+    """Wait for what servers do among themselves."""
+    deadline = time.monotonic() + timeout_s
+    while not is_true():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the servers did not find each other")
         time.sleep(0.05)

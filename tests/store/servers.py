@@ -53,10 +53,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it (again), without any data, and wait until it answers."""
-        command = [
-            require("redis-server"), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-            "--appendonly", "no", "--dir", str(self.folder), "--logfile", "log", *self.options,
-        ]  # fmt: skip
+        command = [require("redis-server"), *self.arguments()]
         self._process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -67,6 +64,12 @@ class RedisServer:
                 self.close()
                 raise RuntimeError(f"redis-server did not start: {log[-500:]}")
             time.sleep(0.01)
+
+    def arguments(self) -> list[str]:
+        return [
+            "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+            "--dir", str(self.folder), "--logfile", "log", *self.options,
+        ]  # fmt: skip
 
     def command(self, *words: str) -> bytes:
         """Send it one command; return the raw answer."""

@@ -8,29 +8,41 @@ from controlplane.store.redis.event_log import MAX_EVENTS, Fields, Place, parse_
 from controlplane.store.redis.names import Names
 from controlplane.store.view import Key
 
-ROOMS_AT_ONCE = 50
-"""Rooms of one round trip: what comes is read in one piece, and joins wait for it."""
+KEYS_AT_ONCE = 50
+"""Keys of one round trip: what comes is read in one piece, and joins wait for it."""
 
 EVENTS_AT_ONCE = 1000
 
 
 async def load_people(
-    client: Any, names: Names, take: Callable[[Key, bytes], int]
+    client: Any, names: Names, take: Callable[[Key, bytes], int], ended: Callable[[Key, int], None]
 ) -> dict[Key, int]:
-    """Have `take` called with everybody's record; return the epochs that it returned."""
+    """Have `take` called with everybody's record and `ended` with the epochs of who left.
+
+    Return the epochs that `take` returned.
+    """
     present: dict[Key, int] = {}
-    prefix = names.room("")
+    room_prefix, gone_prefix = names.room(""), names.gone_prefix
     cursor = 0
     while True:
-        cursor, found = await client.scan(cursor, match=f"{prefix}*", count=ROOMS_AT_ONCE)
+        cursor, found = await client.scan(cursor, match=f"{names.tag}:*", count=KEYS_AT_ONCE)
+        texts = [name.decode() for name in found]
+        rooms = [text for text in texts if text.startswith(room_prefix)]
+        gone = [text for text in texts if text.startswith(gone_prefix)]
         pipe = client.pipeline(transaction=False)
-        for name in found:
-            pipe.hgetall(name)
-        for name, people in zip(found, await pipe.execute(), strict=True):
-            room = RoomId(name.decode().removeprefix(prefix))
+        for text in rooms:
+            pipe.hgetall(text)
+        for text in gone:
+            pipe.get(text)
+        answers = await pipe.execute()
+        for text, people in zip(rooms, answers, strict=False):
+            room = RoomId(text.removeprefix(room_prefix))
             for who, record in people.items():
                 key = (room, ParticipantId(who.decode()))
                 present[key] = take(key, record)
+        for text, epoch in zip(gone, answers[len(rooms) :], strict=True):
+            in_room, _, who = text.removeprefix(gone_prefix).partition("/")
+            ended((RoomId(in_room), ParticipantId(who)), int(epoch or 0))
         if not cursor:
             return present
 

@@ -33,6 +33,7 @@ class Names:
         """STREAM: changes of the hashes below, and of the topology."""
         self.learned = f"{self.tag}:learned"
         """STREAM: round trips that sessions taught."""
+        self.gone_prefix = f"{self.tag}:gone:"
         self.topology = f"{self.tag}:topology"
         self.tokens = f"{self.tag}:tokens"
         self.replicas = f"{self.tag}:replicas"
@@ -43,7 +44,7 @@ class Names:
 
     def gone(self, key: Key) -> str:
         """STRING: the highest epoch of somebody who left."""
-        return f"{self.tag}:gone:{key[0]}/{key[1]}"
+        return f"{self.gone_prefix}{key[0]}/{key[1]}"
 
     def hash(self, kind: str) -> str:
         """HASH of the fleet: "nodes", "drains" or "links"."""

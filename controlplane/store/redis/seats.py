@@ -158,7 +158,7 @@ class Seats:
             "admit", shard.names.of(key), self._origin, *key,
             "" if replaces is None else replaces,
             max(wanted.epoch, self._view.last_epoch(key)),
-            wanted.session, ms(stored_lease(wanted, now)), ms(now), shard.generation,
+            wanted.session, ms(stored_lease(wanted, now)), shard.generation,
             *records.encode(wanted), event, repr(now), before.node if before else "", LOG_LENGTH,
             shard.born,
         )  # fmt: skip
@@ -290,6 +290,10 @@ class Seats:
             before = self._ended(key, epoch)
             if before is not None and not own:
                 self._tell(before, None)
+
+    def take_loaded_end(self, key: Key, epoch: int) -> None:
+        """Take in the epoch of somebody who left."""
+        self.take_end(key, epoch, own=False)
 
     def missing(self, partition: int, present: Mapping[Key, int], *, believe: bool) -> None:
         """Settle whom Redis does not have, or not so new; `believe` that they have ended.

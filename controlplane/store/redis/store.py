@@ -288,7 +288,10 @@ class RedisStore(Reads):
         shard = self._shards[partition]
         if partition == FLEET:
             await self._fleet.load(same_data=same_data)
-        present = await load_people(shard.client, shard.names, self._seats.take_loaded)
+        seats = self._seats
+        present = await load_people(
+            shard.client, shard.names, seats.take_loaded, seats.take_loaded_end
+        )
         believe = same_data and away_s > ABSENT_S
         self._seats.missing(partition, present, believe=believe)
 
