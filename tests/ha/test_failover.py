@@ -17,7 +17,7 @@ import pytest
 
 from tests.ha.driver import ANSWER_WITHIN_S, Driver, read
 from tests.ha.system import KEY, Process, System, running, until
-from tests.store.sentinel import Sentinels
+from tests.store.sentinel import SentinelSetup
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 
@@ -33,12 +33,12 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def sentinels() -> AsyncIterator[Sentinels]:
-    redis = await asyncio.to_thread(Sentinels().__enter__)
+async def sentinels() -> AsyncIterator[SentinelSetup]:
+    redis = await asyncio.to_thread(SentinelSetup)
     try:
         yield redis
     finally:
-        await asyncio.to_thread(redis.__exit__)
+        await asyncio.to_thread(redis.close)
 
 
 @asynccontextmanager
@@ -65,9 +65,10 @@ async def test_the_master_goes(tmp_path: Path, fault: str) -> None:
         async with driving(tmp_path, list(system.urls.values()), 9.0) as out:
             await asyncio.sleep(FAULT_AT_S)
             at = time.monotonic()
-            await asyncio.to_thread(redis.master.kill if fault == "kill" else redis.master.freeze)
+            master = redis.servers[0]
+            await asyncio.to_thread(master.kill if fault == "kill" else master.freeze)
         if fault == "freeze":
-            redis.master.thaw()
+            master.thaw()
         driver = await asyncio.to_thread(read, out)
         await _holds(driver, system)
         span = driver.degraded_span()
@@ -90,14 +91,14 @@ async def test_a_replica_goes_between_its_write_and_its_answer(tmp_path: Path) -
         async with driving(tmp_path, [system.urls["a"], system.urls["b"]], 4.0) as out:
             await asyncio.sleep(FAULT_AT_S)
             # What is written now waits for Redis' own replicas, and so does its answer.
-            for server in redis.replicas:
+            for server in redis.servers[1:]:
                 server.freeze()
             await asyncio.sleep(0.03)
             victim = system.replicas["a"].child
             assert victim is not None
             victim.kill()
             await asyncio.to_thread(victim.wait)
-            for server in redis.replicas:
+            for server in redis.servers[1:]:
                 server.thaw()
         driver = await asyncio.to_thread(read, out)
         assert not driver.failed, driver.failed[:5]

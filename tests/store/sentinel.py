@@ -10,6 +10,9 @@ from tests.store.servers import RedisServer, free_port
 NAME = "thalweg"
 READY_TIMEOUT_S = 30.0
 
+AT_ONCE = ("--repl-diskless-sync-delay", "0")
+"""A master waits 5 s for further replicas before it sends itself to the first; here all are there."""
+
 
 class SentinelSetup:
     """Watched servers; close it."""
@@ -24,11 +27,12 @@ class SentinelSetup:
             raise
 
     def _start(self, down_after_ms: int) -> None:
-        master = RedisServer()
+        master = RedisServer(*AT_ONCE)
         self.servers.append(master)
         for _ in range(2):
-            self.servers.append(RedisServer("--replicaof", "127.0.0.1", str(master.port)))
-        wait_until(lambda: b"connected_slaves:2" in master.command("INFO", "replication"))
+            replica_of = ("--replicaof", "127.0.0.1", str(master.port))
+            self.servers.append(RedisServer(*AT_ONCE, *replica_of))
+        wait_until(lambda: master.command("INFO", "replication").count(b"state=online") == 2)
         for _ in range(3):
             self.sentinels.append(_Sentinel(master.port, down_after_ms))
         for sentinel in self.sentinels:

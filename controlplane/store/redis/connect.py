@@ -21,6 +21,9 @@ OPERATION_TIMEOUT_S = 0.35
 """A join is answered within a second. When a server falls silent, those that waited for it, hundreds at once, are
 answered from memory in the rest."""
 
+LINK_TIMEOUT_S = 0.4
+"""To connect and ask who it is. A frozen master is connected to and never answers; each try is time without one."""
+
 MAX_CONNECTIONS = 64
 """Per server: a writer and a reader for each partition, and what is loaded meanwhile."""
 
@@ -114,7 +117,7 @@ class Clients:
     async def link(self, address: Address, *, generation: int = 0, replicas: int = 0) -> Link:
         """Return a link to a master. Raises what FAILURES has, and ConnectionError if it is none."""
         client = self.at(address)
-        async with asyncio.timeout(CONNECT_TIMEOUT_S + OPERATION_TIMEOUT_S):
+        async with asyncio.timeout(LINK_TIMEOUT_S):
             server, replication = await asyncio.gather(
                 client.info("server"), client.info("replication")
             )
@@ -164,6 +167,9 @@ class SentinelConnector:
         if not states:
             raise ConnectionError(f"no Sentinel says where {self._name} is")
         newest = max(states, key=lambda one: int(one["config-epoch"]))
+        if newest["is_odown"]:
+            # Trying it all the same would take as long as the next look at whether there is another.
+            raise ConnectionError(f"Sentinel says that {self._name} is down")
         # A replica that is cut off is still one that has to confirm: or the writes to a master that is cut off itself
         # would count as safe.
         self._replicas = max(self._replicas, int(newest["num-slaves"]))
