@@ -20,6 +20,9 @@ import uvloop
 ANSWER_WITHIN_S = 1.0
 """What every join is promised, at all times, while one replica lives."""
 
+AGAIN_S = 0.1
+"""After a refusal: a node that has just changed its replica takes people again after its first report."""
+
 PATIENCE = aiohttp.ClientTimeout(total=0.7, sock_connect=0.3)
 """Of one try: longer than an operation of Redis may take (0.5 s), and short enough for another try in time."""
 
@@ -95,6 +98,7 @@ class Driver:
                 )
                 return
             problem = str(answer)
+            await asyncio.sleep(AGAIN_S)
         self.failed.append(f"{room}/{who} at {begun - self.began:.2f}: {problem}")
 
     async def put(
