@@ -16,7 +16,7 @@ need_all() {
   need chromium chromium         # tests/e2e/test_browser_demo.py
   need turnserver coturn         # tests/turn, tests/e2e/test_turn.py, tests/e2e/test_doctor.py
   need ip iproute2               # the same, in network namespaces
-  need redis-server redis-server # tests/e2e/test_doctor.py
+  need redis-server redis-server # tests/store, tests/e2e/test_doctor.py
 }
 
 need_all
@@ -24,7 +24,8 @@ need_all
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   echo "tests/setup.sh: installing$packages"
-  export DEBIAN_FRONTEND=noninteractive
+  # With this runlevel no service is started: tests start their own.
+  export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
   # The lists may be absent or old: fetch them only when installing fails without.
   # shellcheck disable=SC2086
   apt-get install -qq -y --no-install-recommends $packages >/dev/null 2>&1 ||

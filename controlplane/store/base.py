@@ -8,8 +8,8 @@ Methods are grouped by what they guarantee; a new store starts from this docstri
   and those of other replicas a moment later. What was decided on an old view loses at `admit`.
 - **Hints**: nodes, link reports, learned round trips. Last writer wins, they may be a report old; the node itself is
   the authority for admission.
-- **Events**: appended by the atomic steps themselves, so that no change is without its event; kept for a
-  bounded number, resumable by id at any replica.
+- **Events**: appended by the atomic steps themselves, so that no change is without its event; in order for each room;
+  kept for a bounded number, resumable by id at any replica.
 
 Epochs of a participant only grow, across leave and join too, and whatever becomes of the store behind.
 

@@ -117,12 +117,14 @@ class PackedCandidates(Sequence[Candidate]):
         if isinstance(candidates, PackedCandidates):
             return candidates
         terms = tuple(dict.fromkeys([name for one in candidates for name in one.terms]))
+        in_order = list(terms)
         numbers: list[float] = []
-        for one in candidates:
-            numbers += _numbers(one.rtt)
-            numbers.append(_NONE if one.score is None else one.score)
-            found = one.terms
-            numbers += [found.get(name, _NONE) for name in terms]
+        for _, _, (rtt_ms, spread_ms, source, age_s), score, found, _, _ in candidates:
+            numbers += (rtt_ms, spread_ms, age_s, _SOURCE_NUMBERS[source])
+            numbers.append(_NONE if score is None else score)
+            # Mostly all have the same terms in the same order.
+            same = list(found) == in_order
+            numbers += found.values() if same else [found.get(name, _NONE) for name in terms]
         told = {
             index: (one.refusal or "", one.refused)
             for index, one in enumerate(candidates)

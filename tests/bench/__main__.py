@@ -9,7 +9,7 @@ several rounds in which ours and the peer's take turns.
 import argparse
 from collections.abc import Callable, Mapping
 
-from tests.bench import forwarding, fuzz, herding, joining, junk, learned, placement, scale
+from tests.bench import forwarding, fuzz, herding, joining, junk, learned, placement, scale, state
 
 REPORTS: Mapping[str, Callable[..., str]] = {
     "forwarding": forwarding.report,
@@ -18,6 +18,7 @@ REPORTS: Mapping[str, Callable[..., str]] = {
     "learned": learned.report,
     "placement": placement.report,
     "scale": scale.report,
+    "state": state.report,
 }
 
 LASTING: Mapping[str, Callable[..., str]] = {"junk": junk.report, "fuzz": fuzz.report}

@@ -106,8 +106,8 @@ async def amounts(store: Store) -> tuple[int, int, int]:
 
 
 async def ended_log(store: Store) -> list[Event]:
-    """Return all events up to one that is appended now."""
-    await store.append_event("test.end", {}, now=NOW)
+    """Return all events of the room up to one that is appended now."""
+    await store.append_event("test.end", {"room": "standup"}, now=NOW)
     found: list[Event] = []
     async with asyncio.timeout(2):
         async for event in store.events(after=""):

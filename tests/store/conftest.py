@@ -14,12 +14,13 @@ from controlplane.store.memory import MemoryStore
 from controlplane.store.redis.connect import Connector, Link, connector_of
 from controlplane.store.redis.store import RedisStore
 from controlplane.store.redis.target import parse_target
+from tests.store.cluster import ClusterSetup
 from tests.store.servers import RedisServer
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 """Opens a store that is empty."""
 
-STORES = ("memory", "fakeredis", "redis")
+STORES = ("memory", "fakeredis", "redis", "cluster")
 
 
 async def _warm_up() -> None:
@@ -68,6 +69,13 @@ def redis_server() -> Iterator[RedisServer]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[ClusterSetup]:
+    cluster = ClusterSetup()
+    yield cluster
+    cluster.close()
+
+
 @pytest.fixture(params=STORES)
 def opener(request: pytest.FixtureRequest) -> OpenStore:
     """How to open an empty store of each kind."""
@@ -75,6 +83,14 @@ def opener(request: pytest.FixtureRequest) -> OpenStore:
         return memory
     if request.param == "fakeredis":
         return lambda: over(FakeConnector())
+    if request.param == "cluster":
+        cluster: ClusterSetup = request.getfixturevalue("redis_cluster")
+
+        def opened_cluster() -> AbstractAsyncContextManager[Store]:
+            cluster.clear()
+            return over(connector_of(parse_target(cluster.url)))
+
+        return opened_cluster
     server: RedisServer = request.getfixturevalue("redis_server")
 
     def opened() -> AbstractAsyncContextManager[Store]:

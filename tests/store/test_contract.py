@@ -220,7 +220,9 @@ async def test_every_change_leaves_its_event(store: Store) -> None:
     second = await store.last_epoch(*ANA)
     who = {"room": "standup", "participant": "ana"}
     here = {"region": "eu-frankfurt"}
-    assert [(one.type, dict(one.data)) for one in events] == [
+    told = [(one.type, dict(one.data)) for one in events]
+    # Those of one room are in order, and those of none; a store may keep rooms apart.
+    assert [one for one in told if "room" in one[1]] == [
         (
             "participant.assigned",
             {
@@ -243,10 +245,12 @@ async def test_every_change_leaves_its_event(store: Store) -> None:
             },
         ),
         ("participant.ended", {**who, "epoch": second, "reason": "left"}),
+    ]
+    assert [one for one in told if "room" not in one[1]] == [
         ("topology.changed", {"version": 1}),
         ("node.lost", {"node": "fra-1"}),
     ]
-    assert events[1].at == NOW + 1
+    assert [one.at for one in events if one.type == "participant.moved"] == [NOW + 1]
     assert await store.last_event_id() == events[-1].id
 
 

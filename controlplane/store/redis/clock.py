@@ -29,6 +29,10 @@ class RedisClock:
         """Return a time of Redis in seconds of this process."""
         return redis_ms / 1000 - self._offset
 
+    def redis_ms(self) -> int:
+        """Return what time it is for Redis."""
+        return self.to_redis_ms(self.now())
+
     def to_redis_ms(self, local: float) -> int:
         """Return a time of this process in milliseconds of Redis."""
         return round((local + self._offset) * 1000)

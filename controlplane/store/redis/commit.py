@@ -21,6 +21,7 @@ from redis.exceptions import (
 )
 
 from controlplane.store.redis.connect import FAILURES, OPERATION_TIMEOUT_S, Link
+from controlplane.store.redis.patience import time_limit
 from controlplane.store.redis.scripts import Name, Scripts
 
 MAX_BATCH = 256
@@ -109,7 +110,7 @@ class Committer:
 
     async def _send(self, link: Link, batch: Sequence[_Call]) -> None:
         try:
-            async with asyncio.timeout(OPERATION_TIMEOUT_S):
+            async with time_limit(OPERATION_TIMEOUT_S):
                 await self._try(link, batch)
         except FAILURES as error:
             why = f"{type(error).__name__}: {error}" if str(error) else "no answer in time"

@@ -21,6 +21,9 @@ OPERATION_TIMEOUT_S = 0.35
 """A join is answered within a second. When a server falls silent, those that waited for it, hundreds at once, are
 answered from memory in the rest."""
 
+SOCKET_TIMEOUT_S = 2.0
+"""The client's own limit for an answer, behind ours: it applies to what is loaded in large pieces."""
+
 LINK_TIMEOUT_S = 0.4
 """To connect and ask who it is. A frozen master is connected to and never answers; each try is time without one."""
 
@@ -102,7 +105,7 @@ class Clients:
             client = self._open[address, sentinel] = Redis(
                 host=address[0],
                 port=address[1],
-                socket_timeout=OPERATION_TIMEOUT_S,
+                socket_timeout=SOCKET_TIMEOUT_S,
                 socket_connect_timeout=CONNECT_TIMEOUT_S,
                 # What fails is answered from memory; whether to try again is decided there.
                 retry=Retry(NoBackoff(), 0),

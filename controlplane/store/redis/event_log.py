@@ -40,8 +40,14 @@ class _Kept(NamedTuple):
 class EventLog:
     """A ring, and readers that wait for the next event."""
 
-    def __init__(self, partitions: int, build: Callable[[str, Fields], Event]) -> None:
-        """`build` makes an event of its id and the entry that it came in."""
+    def __init__(
+        self,
+        partitions: int,
+        build: Callable[[str, Fields], Event],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """`build` makes an event of its id and the entry that it came in; `now_ms` is Redis' time."""
+        self._now_ms = now_ms
         self._build = build
         self._kept: deque[_Kept] = deque(maxlen=MAX_EVENTS)
         self._seen: list[Place] = [(0, 0)] * partitions
@@ -110,8 +116,8 @@ class EventLog:
             return None
         if len(places) != len(self._seen):
             return None
-        ahead = max(place[0] for place in places) - max(seen[0] for seen in self._seen)
-        return places if ahead <= FUTURE_MS else None
+        newest = max(place[0] for place in places)
+        return places if newest <= self._now_ms() + FUTURE_MS else None
 
     def _reset(self) -> Event:
         oldest = self._kept[0] if self._kept else None

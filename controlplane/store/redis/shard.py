@@ -23,6 +23,7 @@ from controlplane.store.redis.connect import (
 )
 from controlplane.store.redis.event_log import Fields, Place, parse_place
 from controlplane.store.redis.names import FLEET, Names
+from controlplane.store.redis.patience import time_limit
 from controlplane.store.redis.scripts import Scripts
 
 PROBE_S = 0.25
@@ -147,9 +148,11 @@ class Shard:
         for text in self._scripts.texts.values():
             pipe.script_load(text)
         await pipe.execute()
+        anew = link.run_id != self._life or link.generation > self.generation
+        # Whether replicas confirm what a new master writes, the first reply says.
+        self.committer.unsafe = link.acks > 0 if anew else self.committer.unsafe
         self.committer.link = link
         try:
-            anew = link.run_id != self._life or link.generation > self.generation
             self.generation = max(self.generation, link.generation)
             if anew:
                 self.loaded.clear()
@@ -202,7 +205,7 @@ class Shard:
         pipe.execute_command("EVALSHA", sha, 1, self.names.meta, *self._logs)
         pipe.xread({name: self._read[name][0] for name in self._logs}, count=READ_AT_ONCE)
         asked_at = self._clock.now()
-        async with asyncio.timeout(OPERATION_TIMEOUT_S):
+        async with time_limit(OPERATION_TIMEOUT_S):
             (time_ms, born, *numbers), streams = await pipe.execute()
         self._clock.note(int(time_ms), asked_at=asked_at, answered_at=self._clock.now())
         if born.decode() != self.born:

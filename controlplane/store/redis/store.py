@@ -74,7 +74,7 @@ class RedisStore(Reads):
         ]
         self._fleet = fleet = Fleet(self._hints, self._shards[FLEET], self._clock, replica)
         self._seats = Seats(self._view, self._shards, self._clock, replica, slot=lambda: fleet.slot)
-        self._log = EventLog(len(self._shards), self._event)
+        self._log = EventLog(len(self._shards), self._event, self._clock.redis_ms)
         self._events_due: deque[tuple[int, str, float, Mapping[str, object]]] = deque(
             maxlen=MAX_WAITING_EVENTS
         )

@@ -1,0 +1,99 @@
+"""What operators write after --redis, and which server it leads to."""
+
+from pathlib import Path
+
+import pytest
+
+from controlplane.store.redis.connect import FAILURES, connector_of
+from controlplane.store.redis.target import Target, parse_target
+from tests.store.sentinel import SentinelSetup
+from tests.store.servers import RedisServer
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("redis://r", Target("single", (("r", 6379),))),
+        ("redis://10.0.0.1:7000/3", Target("single", (("10.0.0.1", 7000),), db=3)),
+        ("redis://[2001:db8::1]:7000", Target("single", (("2001:db8::1", 7000),))),
+        ("redis://[2001:db8::1]", Target("single", (("2001:db8::1", 6379),))),
+        ("rediss://thalweg@r", Target("single", (("r", 6379),), username="thalweg", tls=True)),
+        (
+            "rediss://r?ca=/etc/ca.pem",
+            Target("single", (("r", 6379),), tls=True, ca=Path("/etc/ca.pem")),
+        ),
+        (
+            "redis+sentinel://a:1,b,c:3/main",
+            Target("sentinel", (("a", 1), ("b", 26379), ("c", 3)), master="main"),
+        ),
+        ("redis+cluster://a:1,b:2", Target("cluster", (("a", 1), ("b", 2)))),
+    ],
+)
+def test_urls(url: str, target: Target) -> None:
+    assert parse_target(url) == target
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://r", "none of redis"),
+        ("redis+other://r", "none of redis"),
+        ("redis://:secret@r", "--redis-password-file"),
+        ("redis://user:secret@r", "--redis-password-file"),
+        ("redis://r:port", "HOST:PORT"),
+        ("redis://r:99999", "HOST:PORT"),
+        ("redis://", "HOST:PORT"),
+        ("redis://r/x", "number of a database"),
+        ("redis+sentinel://a:1", "master's name"),
+        ("redis+cluster://a:1/2", "number of a database"),
+        ("redis+sentinel://a:1,,b:2/main", "HOST:PORT"),
+    ],
+)
+def test_urls_that_are_none(url: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_target(url)
+
+
+def test_a_password_is_never_shown() -> None:
+    assert "secret" not in repr(parse_target("redis://r", "secret"))
+
+
+async def test_a_password_is_used_and_a_wrong_one_refused() -> None:
+    server = RedisServer("--requirepass", "secret")
+    try:
+        for password, works in (("secret", True), ("other", False), (None, False)):
+            connector = connector_of(parse_target(server.url, password))
+            try:
+                if works:
+                    assert (await connector.connect(0)).run_id
+                else:
+                    with pytest.raises(FAILURES):
+                        await connector.connect(0)
+            finally:
+                await connector.close()
+    finally:
+        server.close()
+
+
+async def test_a_replica_of_redis_is_not_taken_for_a_master(redis_server: RedisServer) -> None:
+    server = RedisServer("--replicaof", "127.0.0.1", str(redis_server.port))
+    connector = connector_of(parse_target(server.url))
+    try:
+        with pytest.raises(ConnectionError, match="no master"):
+            await connector.connect(0)
+    finally:
+        await connector.close()
+        server.close()
+
+
+async def test_sentinels_lead_to_the_master_that_needs_to_be_confirmed() -> None:
+    setup = SentinelSetup()
+    connector = connector_of(parse_target(setup.url))
+    try:
+        setup.sentinels[0].kill()  # one of them need not be there
+        link = await connector.connect(0)
+        assert (await link.client.info("server"))["tcp_port"] == setup.servers[0].port
+        assert (link.generation, link.acks) == (0, 1)
+    finally:
+        await connector.close()
+        setup.close()
