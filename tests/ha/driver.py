@@ -66,10 +66,6 @@ class Driver:
                 await asyncio.sleep(self.began + number / self.rate - time.monotonic())
                 group.create_task(self._join(session, number))
 
-    def now(self) -> float:
-        """Return seconds since the driver began."""
-        return time.monotonic() - self.began
-
     async def _join(self, session: aiohttp.ClientSession, number: int) -> None:
         room, who = f"room-{number // self.room_size}", f"{self.prefix}p-{number}"
         begun = time.monotonic()

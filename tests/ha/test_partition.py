@@ -9,13 +9,14 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import require
+from tests.fakes.waiting import eventually_sync
 from tests.ha.driver import ANSWER_WITHIN_S, Driver, read
 from tests.ha.system import KEY, relay_command, serve_command, write_secrets
 from tests.turn.network import Network
@@ -67,16 +68,17 @@ def test_one_side_is_cut_off(tmp_path: Path) -> None:
 
         seen: dict[str, Mapping[str, Any]] = {}
 
-        def agreed() -> bool:
+        def agreed() -> str | None:
             for host in SIDES:
                 seen[host] = _look(network, host)
             one, two = seen.values()
-            return bool(
-                one["health"] == two["health"] == "ready"
-                and sorted(one["seats"]) == sorted(two["seats"])
-            )
+            same = sorted(one["seats"]) == sorted(two["seats"])
+            is_normal = one["health"] == two["health"] == "ready"
+            return None if same and is_normal else "the sides do not agree"
 
-        took = _until(agreed, "both sides agree", SETTLED_WITHIN_S)
+        begun = time.monotonic()
+        eventually_sync(agreed, SETTLED_WITHIN_S)
+        took = time.monotonic() - begun
         log.info(
             "%d joins, slowest %.2f s, agreed %.1f s after the last",
             len(told),
@@ -134,19 +136,11 @@ def _start(network: Network, folder: Path) -> None:
             log=folder / f"{region}.log",
         )
 
-    def ready() -> bool:
-        return all(_look(network, host)["ready"] for host in SIDES)
+    def ready() -> str | None:
+        knows = all(_look(network, host)["ready"] for host in SIDES)
+        return None if knows else f"a replica does not know both nodes; the logs are in {folder}"
 
-    _until(ready, f"both replicas know both nodes; the logs are in {folder}", START_WITHIN_S)
-
-
-def _until(true: Callable[[], bool], what: str, within_s: float) -> float:
-    """Return how long it took until it was true."""
-    begun = time.monotonic()
-    while not true():
-        assert time.monotonic() - begun < within_s, f"not within {within_s} s: {what}"
-        time.sleep(0.1)
-    return time.monotonic() - begun
+    eventually_sync(ready, START_WITHIN_S)
 
 
 def _drive(network: Network, host: str, folder: Path) -> subprocess.Popen[bytes]:
