@@ -36,6 +36,7 @@ class _Token:
 
     id: str
     door: str
+    issued_at: float
     ends_at: float
 
 
@@ -127,7 +128,7 @@ class Sessions:
                 "use the URLs of the same assignment",
             )
         who = Identity(room, participant, claims.epoch, claims.role == "publisher")
-        return who, _Token(claims.id, door, claims.ends_at)
+        return who, _Token(claims.id, door, claims.issued_at, claims.ends_at)
 
     def _admit(self, who: Identity, token: _Token) -> None:
         """Apply the node's own rules. Nothing may be awaited between this and the session's beginning."""
@@ -137,10 +138,10 @@ class Sessions:
             raise UnauthenticatedError(
                 "token_expired", "the token ended before the offer was complete", tokens.NEXT
             )
-        if used.is_used(token.id, token.door):
+        if used.is_used(token.id, token.door, issued_at=token.issued_at):
             raise UnauthenticatedError(
                 "token_replayed",
-                f"the token began a {token.door.upper()} session here already",
+                f"the token began a {token.door.upper()} session here already, or is older than this process",
                 "join again in three seconds: the answer has a fresh token for the same seat",
             )
         if used.is_full(now):

@@ -3,6 +3,7 @@
 from relay.api.keys import TokenKeys
 from relay.core.admission import Admission, UsedTokens
 from relay.core.busy import BusyShare
+from relay.transport.clock import wall
 
 
 class NodeState:
@@ -14,7 +15,7 @@ class NodeState:
         """Participants that the node admits at most."""
         self.token_keys = TokenKeys()
         self.admission = Admission()
-        self.used_tokens = UsedTokens()
+        self.used_tokens = UsedTokens(wall())
         self.draining = False
         """The control plane wants no new participants here."""
         self.serving = False

@@ -36,6 +36,8 @@ class Claims:
     role: str
     id: str
     """`jti`: unique to this token."""
+    issued_at: float
+    """`iat`, in seconds since 1970."""
     ends_at: float
     """Seconds since 1970, when no node accepts it any more."""
 
@@ -66,7 +68,7 @@ def verify(token: str, keys: Mapping[str, bytes], node: str, *, running: bool = 
             issuer=ISSUER,
             leeway=CLOCK_SKEW_S,
             options={
-                "require": ["exp", "nbf", "aud", "sub", "iss", "jti"],
+                "require": ["exp", "iat", "nbf", "aud", "sub", "iss", "jti"],
                 "verify_exp": not running,
             },
         )
@@ -90,7 +92,7 @@ def verify(token: str, keys: Mapping[str, bytes], node: str, *, running: bool = 
 def _claims(payload: Mapping[str, object]) -> Claims:
     room, participant = payload.get("room"), payload.get("sub")
     epoch, role = payload.get("epoch"), payload.get("role")
-    jti, exp = payload.get("jti"), payload.get("exp")
+    jti, iat, exp = payload.get("jti"), payload.get("iat"), payload.get("exp")
     if not isinstance(exp, int | float) or exp > wall() + MAX_LIFE_S + CLOCK_SKEW_S:
         raise UnauthenticatedError(
             "token_malformed", f"the token lives longer than {MAX_LIFE_S} s", NEXT
@@ -104,8 +106,9 @@ def _claims(payload: Mapping[str, object]) -> Claims:
         and role in ("publisher", "viewer")
         and isinstance(jti, str)
         and 0 < len(jti) <= MAX_ID
+        and isinstance(iat, int | float)
     ):
-        return Claims(room, participant, epoch, str(role), jti, exp + CLOCK_SKEW_S)
+        return Claims(room, participant, epoch, str(role), jti, iat, exp + CLOCK_SKEW_S)
     raise UnauthenticatedError(
         "token_malformed", "the token lacks room, sub, epoch, role or jti", NEXT
     )

@@ -67,12 +67,17 @@ class Admission:
 class UsedTokens:
     """Remembers which tokens began a session at which door, until they end by themselves.
 
+    What a process before this one let in nobody remembers: so tokens from before `since` count as used. Whoever has one
+    gets a fresh one from the signalling server, as after every restart of a node.
+
     Only what was genuine and admitted is remembered, so nobody without tokens can fill it. When it is full it refuses:
     a node that began 1,500 sessions a second for a minute is in trouble anyway, and forgetting would let a recorded
     token in, which is what the whole memory is for.
     """
 
-    def __init__(self, most: int = MAX_USED) -> None:
+    def __init__(self, since: float, *, most: int = MAX_USED) -> None:
+        """Begin at `since`, in seconds since 1970."""
+        self._since = int(since)  # tokens tell whole seconds
         self._most = most
         self._used: set[tuple[str, str]] = set()
         self._ends: list[tuple[float, str, str]] = []
@@ -82,9 +87,9 @@ class UsedTokens:
         """Return how many are remembered."""
         return len(self._used)
 
-    def is_used(self, token: str, door: str) -> bool:
-        """Return whether the token with this id (`jti`) began a session at this door."""
-        return (token, door) in self._used
+    def is_used(self, token: str, door: str, *, issued_at: float) -> bool:
+        """Return whether the token with this id (`jti`) began a session at this door, or may have."""
+        return issued_at < self._since or (token, door) in self._used
 
     def is_full(self, now: float) -> bool:
         """Return whether no more can be remembered at `now`; forgets those that have ended."""

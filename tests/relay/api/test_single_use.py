@@ -91,20 +91,32 @@ async def test_of_two_at_once_one_begins(node: RunningNode, http: aiohttp.Client
 async def test_a_node_that_can_remember_no_more_takes_nobody(
     node: RunningNode, http: aiohttp.ClientSession
 ) -> None:
-    node.state.used_tokens = UsedTokens(most=1)
+    node.state.used_tokens = UsedTokens(wall(), most=1)
     node.state.used_tokens.use("another", "whip", until=wall() + 60)
     headers = {**SDP, **bearer(node.signer.token("ana"))}
     async with http.post("/whip/r/ana", data=PUBLISH, headers=headers) as answer:
         await assert_problem(answer, 503, "too_many_sessions")
 
 
+async def test_a_token_from_before_a_restart_counts_as_used(
+    node: RunningNode, http: aiohttp.ClientSession
+) -> None:
+    headers = {**SDP, **bearer(node.signer.token("ana"))}
+    node.state.used_tokens = UsedTokens(wall() + 2)
+    async with http.post("/whip/r/ana", data=PUBLISH, headers=headers) as answer:
+        await assert_problem(answer, 401, "token_replayed")
+    headers = {**SDP, **bearer(node.signer.token("ana", iat=wall() + 2))}
+    async with http.post("/whip/r/ana", data=PUBLISH, headers=headers) as answer:
+        assert answer.status == 201
+
+
 def test_what_has_ended_is_forgotten_first() -> None:
-    used = UsedTokens(most=3)
+    used = UsedTokens(0, most=3)
     for name, end in (("b", 20.0), ("a", 10.0), ("c", 30.0), ("c", 30.0)):
         used.use(name, "whip", until=end)
     assert used.is_full(9.0)
     assert not used.is_full(10.5)
-    assert [used.is_used(name, "whip") for name in "abc"] == [False, True, True]
-    assert not used.is_used("b", "whep")
+    assert [used.is_used(name, "whip", issued_at=1.0) for name in "abc"] == [False, True, True]
+    assert not used.is_used("b", "whep", issued_at=1.0)
     assert not used.is_full(31.0)
     assert len(used) == 0
