@@ -94,7 +94,8 @@ def serve(  # noqa: PLR0913, PLR0917 - every flag is one
         ),
     ] = None,
     redis_password_file: Annotated[
-        Path | None, typer.Option(help="The password of Redis; it has no place in the URL.")
+        Path | None,
+        typer.Option(help="The password of Redis, and on a second line that of the Sentinels."),
     ] = None,
     replica_id: Annotated[
         str | None,

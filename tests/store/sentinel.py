@@ -1,7 +1,7 @@
 """A master, two replicas and three Sentinels on loopback."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class SentinelSetup:
             self.servers.append(RedisServer(*AT_ONCE, *replica_of))
         wait_until(lambda: master.command("INFO", "replication").count(b"state=online") == 2)
         for _ in range(3):
-            self.sentinels.append(_Sentinel(master.port, down_after_ms))
+            self.sentinels.append(Sentinel(master.port, down_after_ms))
         for sentinel in self.sentinels:
             wait_until(partial(_sees_all, sentinel))
 
@@ -55,15 +55,18 @@ class SentinelSetup:
             one.close()
 
 
-class _Sentinel(RedisServer):
+class Sentinel(RedisServer):
     """A Sentinel is a redis-server that rewrites its own configuration."""
 
-    def __init__(self, master_port: int, down_after_ms: int) -> None:
+    def __init__(
+        self, master_port: int, down_after_ms: int, *, quorum: int = 2, lines: Iterable[str] = ()
+    ) -> None:
         self._lines = (
-            f"sentinel monitor {NAME} 127.0.0.1 {master_port} 2",
+            f"sentinel monitor {NAME} 127.0.0.1 {master_port} {quorum}",
             f"sentinel down-after-milliseconds {NAME} {down_after_ms}",
             f"sentinel failover-timeout {NAME} 5000",
             f"sentinel parallel-syncs {NAME} 1",
+            *lines,
         )
         super().__init__(port=free_port())
 

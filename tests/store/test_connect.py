@@ -1,13 +1,16 @@
 """What operators write after --redis, and which server it leads to."""
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from controlplane.adapters.ca import Bundle, CertificateAuthority
 from controlplane.store.redis.connect import FAILURES, connector_of
 from controlplane.store.redis.target import Target, parse_target
-from tests.store.sentinel import SentinelSetup
-from tests.store.servers import RedisServer
+from tests.store.sentinel import NAME, Sentinel, SentinelSetup
+from tests.store.servers import RedisServer, free_port
 
 
 @pytest.mark.parametrize(
@@ -75,6 +78,48 @@ async def test_a_password_is_used_and_a_wrong_one_refused() -> None:
         server.close()
 
 
+def tls_server(folder: Path, *, name: str, is_ours: bool) -> tuple[RedisServer, str]:
+    """A server with a certificate for `name` by our authority or another one, and the URL that trusts ours."""
+    now, day = datetime.now(UTC), timedelta(days=1)  # noqa: TID251
+    ours, other = (CertificateAuthority.create(one, now=now, lifetime=day) for one in ("a", "b"))
+
+    def issue(authority: CertificateAuthority) -> Bundle:
+        path = "spiffe://thalweg/client/redis"
+        return authority.issue(path, dns_names=[name], ip_addresses=[], now=now, lifetime=day)
+
+    issue(ours if is_ours else other).write(folder)
+    trusted, port = folder / "ours.pem", free_port()
+    trusted.write_bytes(issue(ours).ca)
+    server = RedisServer(
+        "--tls-port", str(port), "--tls-auth-clients", "no",
+        "--tls-ca-cert-file", str(folder / "ca.pem"),
+        "--tls-cert-file", str(folder / "cert.pem"),
+        "--tls-key-file", str(folder / "key.pem"),
+    )  # fmt: skip
+    return server, f"rediss://localhost:{port}?ca={trusted}"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_ours", "works"),
+    [("localhost", True, True), ("elsewhere.example", True, False), ("localhost", False, False)],
+    ids=["good", "of another host", "of an authority that is not ours"],
+)
+async def test_tls_to_redis_believes_the_right_certificate_only(
+    tmp_path: Path, name: str, is_ours: bool, works: bool
+) -> None:
+    server, url = await asyncio.to_thread(tls_server, tmp_path, name=name, is_ours=is_ours)
+    connector = connector_of(parse_target(url))
+    try:
+        if works:
+            assert (await connector.connect(0)).run_id
+        else:
+            with pytest.raises(FAILURES):
+                await connector.connect(0)
+    finally:
+        await connector.close()
+        server.close()
+
+
 async def test_a_replica_of_redis_is_not_taken_for_a_master(redis_server: RedisServer) -> None:
     server = RedisServer("--replicaof", "127.0.0.1", str(redis_server.port))
     connector = connector_of(parse_target(server.url))
@@ -83,6 +128,33 @@ async def test_a_replica_of_redis_is_not_taken_for_a_master(redis_server: RedisS
             await connector.connect(0)
     finally:
         await connector.close()
+        server.close()
+
+
+async def test_sentinels_have_a_password_of_their_own() -> None:
+    server = RedisServer("--requirepass", "secret")
+    sentinel = Sentinel(
+        server.port,
+        1000,
+        quorum=1,
+        lines=["requirepass other", f"sentinel auth-pass {NAME} secret"],
+    )
+    url = f"redis+sentinel://127.0.0.1:{sentinel.port}/{NAME}"
+    try:
+        connector = connector_of(parse_target(url, "secret\nother\n"))
+        try:
+            assert (await connector.connect(0)).run_id
+        finally:
+            await connector.close()
+        for passwords in ("secret", "secret\nwrong"):
+            connector = connector_of(parse_target(url, passwords))
+            try:
+                with pytest.raises(ConnectionError, match=r"(?i)auth|password"):
+                    await connector.connect(0)
+            finally:
+                await connector.close()
+    finally:
+        sentinel.close()
         server.close()
 
 

@@ -89,19 +89,19 @@ class Clients:
         self._options: dict[str, Any] = {"db": target.db}
         if target.password is not None:
             self._options |= {"username": target.username, "password": target.password}
+        self._sentinel_password = target.sentinel_password
         if target.tls:
             self._options["ssl"] = True
             self._options["ssl_ca_certs"] = str(target.ca) if target.ca else None
         self._open: dict[tuple[Address, bool], Redis] = {}
 
     def at(self, address: Address, *, sentinel: bool = False) -> Redis:
-        """Return the client of an address. Sentinels are asked without a password."""
+        """Return the client of an address."""
         client = self._open.get((address, sentinel))
         if client is None:
             options = dict(self._options)
             if sentinel:
-                for name in ("db", "username", "password"):
-                    options.pop(name, None)
+                options |= {"db": 0, "username": None, "password": self._sentinel_password}
             client = self._open[address, sentinel] = Redis(
                 host=address[0],
                 port=address[1],
@@ -166,9 +166,9 @@ class SentinelConnector:
 
     async def connect(self, partition: int) -> Link:  # noqa: ARG002  there is one
         """See Connector.connect."""
-        states = await _answers(self._ask(one) for one in self._sentinels)
+        states, why_not = await _answers(self._ask(one) for one in self._sentinels)
         if not states:
-            raise ConnectionError(f"no Sentinel says where {self._name} is")
+            raise ConnectionError(f"no Sentinel says where {self._name} is: {why_not}")
         newest = max(states, key=lambda one: int(one["config-epoch"]))
         if newest["is_odown"]:
             # Trying it all the same would take as long as the next look at whether there is another.
@@ -205,14 +205,15 @@ class ClusterConnector:
         """See Connector.connect."""
         slot = key_slot(tag(partition).encode())
         masters: list[tuple[int, Address, int]] = []
-        for nodes in await _answers(self._ask(one) for one in sorted(self._known)):
+        answers, why_not = await _answers(self._ask(one) for one in sorted(self._known))
+        for nodes in answers:
             self._known |= {_cluster_address(one) for one in nodes}
             for text, node in nodes.items():
                 if any(int(first) <= slot <= int(last) for first, last in _ranges(node)):
                     replicas = sum(one["master_id"] == node["node_id"] for one in nodes.values())
                     masters.append((int(node["epoch"]), _cluster_address(text), replicas))
         if not masters:
-            raise ConnectionError(f"no cluster node says who has slot {slot}")
+            raise ConnectionError(f"no cluster node says who has slot {slot}: {why_not}")
         generation, address, replicas = max(masters)
         return await self._clients.link(address, generation=generation, replicas=replicas)
 
@@ -234,7 +235,11 @@ def _ranges(node: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     return [(one[0], one[-1]) for one in node["slots"]] if "master" in node["flags"] else []
 
 
-async def _answers(questions: Iterable[Any]) -> list[Mapping[str, Any]]:
-    """Return the answers of those who gave one."""
+async def _answers(questions: Iterable[Any]) -> tuple[list[Mapping[str, Any]], str]:
+    """Return the answers of those who gave one, and why one of the others did not."""
     found = await asyncio.gather(*questions, return_exceptions=True)
-    return [one for one in found if not isinstance(one, BaseException)]
+    failures = [str(one) or type(one).__name__ for one in found if isinstance(one, BaseException)]
+    return (
+        [one for one in found if not isinstance(one, BaseException)],
+        failures[0] if failures else "all answered something else",
+    )

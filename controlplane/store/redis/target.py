@@ -21,13 +21,16 @@ class Target:
     db: int = 0
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    sentinel_password: str | None = field(default=None, repr=False)
     tls: bool = False
     ca: Path | None = None
     """Certificates to trust instead of the system's."""
 
 
-def parse_target(url: str, password: str | None = None) -> Target:
+def parse_target(url: str, passwords: str | None = None) -> Target:
     """Return the target of a URL. Raises ValueError with what to do.
+
+    `passwords` is what the password file says: Redis' own, and on a second line that of the Sentinels, if they ask.
 
     `redis://HOST:PORT/DB`, `redis+sentinel://HOST:PORT,HOST:PORT/MASTER`, `redis+cluster://HOST:PORT,HOST:PORT`; with
     `rediss` for TLS and `?ca=FILE` for a CA of one's own. A user name may stand before an @, a password may not.
@@ -47,6 +50,7 @@ def parse_target(url: str, password: str | None = None) -> Target:
         raise ValueError("the master's name is missing: redis+sentinel://HOST:PORT,HOST:PORT/NAME")
     if path and (kind == "cluster" or not (kind or path.isdigit())):
         raise ValueError(f"/{path} is no number of a database")
+    password, _, sentinel_password = (passwords or "").partition("\n")
     ca = parse_qs(parts.query).get("ca", [""])[0]
     return Target(
         kind=kind or "single",
@@ -54,7 +58,8 @@ def parse_target(url: str, password: str | None = None) -> Target:
         master=path if kind == "sentinel" else "",
         db=int(path) if path and not kind else 0,
         username=unquote(user) if at else None,
-        password=password,
+        password=password.strip() or None,
+        sentinel_password=sentinel_password.strip() or None,
         tls=secure == "rediss",
         ca=Path(ca) if ca else None,
     )
