@@ -14,6 +14,7 @@ from thalweg.v1 import (
     node_pb2_grpc,
 )
 
+from controlplane.adapters.grpc_wakeups import unblocked_wakeups
 from controlplane.api.allocator_grpc import Allocator
 from controlplane.api.context import ApiContext
 from controlplane.api.enrollment_grpc import CertificateDoor
@@ -65,7 +66,8 @@ class GrpcServer:
     def __init__(
         self, context: ApiContext, sessions: NodeSessions, credentials: grpc.ServerCredentials
     ) -> None:
-        self._server = grpc.aio.server(interceptors=[Authorisation()], options=OPTIONS)
+        with unblocked_wakeups():
+            self._server = grpc.aio.server(interceptors=[Authorisation()], options=OPTIONS)
         self._sessions = sessions
         self._health = health.aio.HealthServicer()
         self._credentials = credentials
