@@ -2,16 +2,16 @@
 
 A process that knows 100,000 participants has two million objects that the collector tracks; to look at them all takes
 two seconds and a half, in which nothing else happens, and it would do so several times a minute. They are in no
-cycles: reference counts free them. So what has lived for EVERY_S is set aside (`gc.freeze`), and the collector looks
-at the rest. What is set aside and dies in a cycle nevertheless, such as the frames of a broken session, waits for
-ALL_EVERY_S.
+cycles: reference counts free them. So every EVERY_S, and not in between, the collector looks at what is new, and the
+rest is set aside (`gc.freeze`). What is set aside and dies in a cycle nevertheless, such as the frames of a broken
+session, waits for ALL_EVERY_S.
 """
 
 import asyncio
 import gc
 
-EVERY_S = 10.0
-"""What a busy process makes in this time is looked at in 20 ms."""
+EVERY_S = 1.0
+"""What is new of a thousand nodes in this time is looked at in 50 ms; nothing else happens meanwhile."""
 
 ALL_EVERY_S = 6 * 3600.0
 """A session leaves a few kilobytes; a thousand nodes that reconnect every hour leave 20 MB until then."""
@@ -20,6 +20,7 @@ ALL_EVERY_S = 6 * 3600.0
 async def collect_garbage() -> None:
     """Collect until cancelled; then the collector is as it was."""
     rounds = 0
+    gc.disable()
     try:
         while True:
             await asyncio.sleep(EVERY_S)
@@ -31,3 +32,4 @@ async def collect_garbage() -> None:
             gc.freeze()
     finally:
         gc.unfreeze()
+        gc.enable()

@@ -15,6 +15,7 @@ from controlplane.adapters.roster import LINKS, PARTICIPANTS, Remembered, entrie
 from controlplane.core.ids import id_refusal, name_refusal, room_refusal
 from controlplane.core.model import NodeId, ParticipantId, RegionId, RoomId, TrackStatus
 from controlplane.core.session import (
+    NO_FIGURES,
     Endpoint,
     LinkFigures,
     LinkReport,
@@ -133,7 +134,7 @@ class ReportReader:
         self._participants: tuple[ParticipantReport, ...] = ()
         self._links: tuple[LinkReport, ...] = ()
         self._rtts: tuple[PeerRtt, ...] = ()
-        self._link_figures: list[LinkFigures] = []
+        self._link_figures = NO_FIGURES
         self._reports = 0
         self._tracks = 0
         """Read for this roster."""
@@ -202,11 +203,11 @@ def _read_link(content: bytes) -> LinkReport:
     return _link(node_pb2.LinkReport.FromString(content))
 
 
-def _link_figures(figures: node_pb2.Figures, links: Sequence[LinkReport]) -> list[LinkFigures]:
+def _link_figures(figures: node_pb2.Figures, links: Sized) -> LinkFigures:
     columns = (figures.link_packets, figures.link_repaired, figures.link_lost)
-    if not links or any(len(column) != len(links) for column in columns):
-        return []
-    return [LinkFigures(*one) for one in zip(*columns, strict=True)]
+    if any(len(column) != len(links) for column in columns):
+        return NO_FIGURES
+    return LinkFigures(*[list(column) for column in columns])
 
 
 def _as_long(figures: Sequence[float], names: Sized) -> list[float]:

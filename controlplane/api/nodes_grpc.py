@@ -82,6 +82,8 @@ class _Session:
     reader: wire.ReportReader = field(default_factory=wire.ReportReader)
     sent: dict[str, int] = field(default_factory=dict)
     """Nonce → version of the snapshots that wait for an answer; the oldest are dropped."""
+    read_at: float = 0.0
+    """When the node last said something, by the loop's clock."""
     is_over: bool = False
     """The reader has ended; set before a wake."""
     error: ControlPlaneError | None = None
@@ -232,17 +234,14 @@ class NodeDoor(node_pb2_grpc.NodeServiceServicer):
         loop = asyncio.get_running_loop()
         next_report_at = loop.time()
         while True:
-            try:
-                async with asyncio.timeout(SILENCE_S):
-                    message = await _next(context)
-            except TimeoutError as error:
-                silent = f"no report for {SILENCE_S:.0f} s"
-                raise InvalidInputError("node-silent", silent) from error
+            message = await _next(context)
             if message is None:
                 return
+            session.read_at = loop.time()
             match message.WhichOneof("body"):
                 case "report":
-                    await asyncio.sleep(next_report_at - loop.time())
+                    if session.read_at < next_report_at:
+                        await asyncio.sleep(next_report_at - session.read_at)
                     next_report_at = loop.time() + REPORT_GAP_S
                     report = session.reader.read(message.report)
                     await self._context.fleet.report(session.handle, report)
@@ -264,10 +263,12 @@ class NodeDoor(node_pb2_grpc.NodeServiceServicer):
             session.handle, version=version, error=result.error
         )
 
-    def _check(self, session: _Session) -> None:
-        """Raise ConflictError or UnauthenticatedError when a session may not go on."""
+    def _check(self, session: _Session, now: float) -> None:
+        """Raise ConflictError, InvalidInputError or UnauthenticatedError when a session may not go on."""
         if not self._context.fleet.is_current(session.handle):
             raise ConflictError("session-replaced", "the node has a newer session")
+        if now - session.read_at >= SILENCE_S:
+            raise InvalidInputError("node-silent", f"no report for {SILENCE_S:.0f} s")
         if self._context.clock.now() >= session.certificate_ends_at:
             # TLS looks at it when a connection begins. A node that renews comes back with the new one before this.
             raise UnauthenticatedError(
@@ -277,7 +278,8 @@ class NodeDoor(node_pb2_grpc.NodeServiceServicer):
     async def _write(self, context: Context, session: _Session) -> None:
         """Send snapshots when they change and at a fixed rhythm, and signs of life when there is no turn for them."""
         fleet, pace, loop = self._context.fleet, self._sessions.pace, asyncio.get_running_loop()
-        told = _Told(loop.time())
+        session.read_at = loop.time()
+        told = _Told(session.read_at)
         while True:
             until_round = told.sent_at + ROUND_S - loop.time()
             await _wait(session.wake, until_round if until_round > 0 else POLL_S)
@@ -289,8 +291,8 @@ class NodeDoor(node_pb2_grpc.NodeServiceServicer):
             if self._sessions.ending:
                 await self._end(context, session)
                 return
-            self._check(session)
             now = loop.time()
+            self._check(session, now)
             is_due = now - told.looked_at >= SNAPSHOT_INTERVAL_S
             if is_woken or is_due:
                 anew = is_due and told.is_anew()

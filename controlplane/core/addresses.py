@@ -5,6 +5,7 @@ IPv4 address in it, or the same client would have two places, two networks and d
 """
 
 import ipaddress
+from functools import lru_cache
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -18,8 +19,12 @@ MAPPED_PREFIX = 96
 
 def parse_address(text: str) -> IpAddress | None:
     """Return an IP address, an IPv4-mapped one as IPv4; None for text that is none."""
-    if len(text) > LONGEST:
-        return None
+    return _parse(text) if len(text) <= LONGEST else None
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> IpAddress | None:
+    """Read an address. Kept: whoever looks at a join does so by its client's address, and by that of the caller."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -15,7 +15,7 @@ One decision costs O(nodes + regions²), whatever the number of people: rooms co
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from sys import intern
@@ -31,9 +31,8 @@ from controlplane.core.model import (
     NodeId,
     RegionId,
     RttEstimate,
-    World,
 )
-from controlplane.core.openings import NONE, Opening, drawn, emptiest, openings
+from controlplane.core.openings import NONE, Opening, emptiest
 from controlplane.core.peers import Peers
 from controlplane.core.rtt import Estimates, unknown_rtt
 from controlplane.core.rules import (
@@ -45,6 +44,7 @@ from controlplane.core.rules import (
     rule_of,
 )
 from controlplane.core.sums import Group, Sums
+from controlplane.core.world import World
 
 MAX_FALLBACKS = 2
 
@@ -81,10 +81,19 @@ def allocate(
     chosen = candidates[0] if candidates else None
     if chosen is None or chosen.node is None:
         return _refused(view, candidates)
+    ranking = Ranking(
+        chosen,
+        candidates,
+        others,
+        view.peers.people,
+        len(view.openings.nodes[chosen.region]),
+        world.topology,
+        estimates,
+    )
     return Decision(
         node=chosen.node,
         region=chosen.region,
-        because=explain(Ranking(chosen, candidates, others, view.peers.people, world, estimates)),
+        because=explain(ranking),
         candidates=tuple(candidates),
         fallbacks=_fallbacks(candidates, view),
         decided_at=now,
@@ -132,7 +141,7 @@ class _View:
         self, join: Join, others: Sums, world: World, estimates: Estimates, now: float
     ) -> None:
         self.join, self.world, self.now = join, world, now
-        self.openings = openings(world, now=now, exclude=join.exclude_nodes)
+        self.openings = world.openings(now=now, exclude=join.exclude_nodes)
         self._others, self._estimates = others, estimates
         self._lot = zlib.crc32(join.room.encode())
         self.peers = Peers(join.role, others)
@@ -154,7 +163,7 @@ class _View:
         if why_not is not None:
             return Candidate(id_, None, rtt, None, {}, why_not)
         open_, nodes = self.openings.by_region[id_], self.openings.nodes[id_]
-        refused = self._refusals(nodes) if len(open_) < len(nodes) else {}
+        refused = self._refusals(nodes.values()) if len(open_) < len(nodes) else {}
         if open_:
             return self._scored(id_, open_, rtt, refused)
         why_not = f"no node: none of its {len(nodes)} nodes takes this participant"
@@ -198,10 +207,13 @@ class _View:
     def beside(self, one: Candidate) -> list[NodeId]:
         """Return the other nodes of a region, the emptiest first."""
         open_ = self.openings.by_region[one.region]
-        ordered = sorted((*opening[:2], drawn(opening[2].id, self._lot)) for opening in open_)
-        return [id_ for *_, (_, id_) in ordered if id_ != one.node]
+        ordered = sorted(
+            (ramps, load, zlib.crc32(node.id.encode(), self._lot), node.id)
+            for ramps, load, node in open_
+        )
+        return [id_ for *_, id_ in ordered if id_ != one.node]
 
-    def _refusals(self, nodes: Sequence[Node]) -> dict[NodeId, str]:
+    def _refusals(self, nodes: Iterable[Node]) -> dict[NodeId, str]:
         placed = self.world.placed
         cases = (Case(node, placed.get(node.id, 0), self.join, self.now) for node in nodes)
         found = {case.node.id: node_refusal(case) for case in cases}

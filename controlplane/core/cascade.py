@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from controlplane.core.model import NodeId, NodeState, RoomId, World
+from controlplane.core.model import NodeId, NodeState, RoomId
 from controlplane.core.session import LinkSpec
 from controlplane.core.sums import Sums
+from controlplane.core.world import World
 
 Links = frozenset[LinkSpec]
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from controlplane.core.allocate import Refused
-from controlplane.core.model import NodeId, NodeState, ParticipantId, RegionId, Room, RoomId, World
+from controlplane.core.model import NodeId, NodeState, ParticipantId, RegionId, Room, RoomId
 from controlplane.core.what_if import WhatIf
+from controlplane.core.world import World
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,7 @@ Nothing here decides anything. Each sentence stands alone; the most important co
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from controlplane.core.model import (
-    Candidate,
-    Decision,
-    Join,
-    RegionId,
-    RttSource,
-    Topology,
-    World,
-)
+from controlplane.core.model import Candidate, Decision, Join, RegionId, RttSource, Topology
 from controlplane.core.rtt import Estimates
 from controlplane.core.sums import Sums
 
@@ -50,12 +42,14 @@ class Ranking:
     """Everybody else in the room."""
     people: Mapping[RegionId, int]
     """How many of them sit in each region."""
-    world: World
+    nodes: int
+    """How many the chosen region has."""
+    topology: Topology
     estimates: Estimates
 
     def title(self, region: RegionId) -> str:
         """Return the region's name for people."""
-        return _title(region, self.world.topology)
+        return _title(region, self.topology)
 
 
 def explain(ranking: Ranking) -> tuple[str, ...]:
@@ -133,7 +127,7 @@ def _ms(value: float) -> str:
 
 
 def _access(ranking: Ranking) -> str:
-    return _answers(ranking.chosen, ranking.world.topology)
+    return _answers(ranking.chosen, ranking.topology)
 
 
 def _answers(one: Candidate, topology: Topology) -> str:
@@ -188,6 +182,5 @@ def _node(ranking: Ranking) -> str:
     chosen = ranking.chosen
     if chosen.node in ranking.others:
         return f"{chosen.node} already carries the room"
-    nodes = sum(one.region == chosen.region for one in ranking.world.nodes.values())
-    able = nodes - len(chosen.refused)
+    able = ranking.nodes - len(chosen.refused)
     return f"{chosen.node} is the least loaded of {able} nodes there" if able > 1 else ""

@@ -349,18 +349,6 @@ class Room:
     assignments: Mapping[ParticipantId, Assignment]
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """Everything that a placement reads, loaded once per decision."""
-
-    topology: Topology
-    nodes: Mapping[NodeId, Node]
-    region_rtt: Mapping[tuple[RegionId, RegionId], float]
-    """Round trips between regions in milliseconds, both directions present, measured or seeded."""
-    placed: Mapping[NodeId, int] = field(default_factory=dict)
-    """Own placements that a node's last report cannot know yet: stale load is what makes herds."""
-
-
 # --- events -------------------------------------------------------------------------------------
 
 

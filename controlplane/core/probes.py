@@ -19,12 +19,13 @@ from typing import NamedTuple
 
 from controlplane.core.geo import fibre_rtt_ms, great_circle_km
 from controlplane.core.mesh import to_each
-from controlplane.core.model import Node, RegionId, Role, RttEstimate, World
-from controlplane.core.openings import Opening, emptiest, openings
+from controlplane.core.model import Node, RegionId, Role, RttEstimate
+from controlplane.core.openings import Opening, emptiest
 from controlplane.core.peers import Peers
 from controlplane.core.place import Place
 from controlplane.core.rtt import NOTHING, Rtts, by_place, with_known
 from controlplane.core.sums import NOBODY, Group, Sums
+from controlplane.core.world import World
 
 WIDENED = 7
 """Probes when the place is no help: as many as a browser finishes within half a second."""
@@ -112,7 +113,7 @@ def plan_more(plan: ProbePlan, world: World, *, now: float) -> tuple[PlannedProb
 def _open(world: World, now: float) -> dict[RegionId, Sequence[Opening]]:
     return {
         region: nodes
-        for region, nodes in openings(world, now=now).by_region.items()
+        for region, nodes in world.openings(now=now).by_region.items()
         if nodes and region in world.topology.regions
     }
 

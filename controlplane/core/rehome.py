@@ -28,13 +28,13 @@ from controlplane.core.model import (
     Requirements,
     Role,
     Room,
-    World,
 )
-from controlplane.core.openings import emptiest, openings
+from controlplane.core.openings import emptiest
 from controlplane.core.rtt import unknown_rtt
 from controlplane.core.rules import region_refusal
 from controlplane.core.seating import EPSILON, Seating
 from controlplane.core.sums import access_rtt
+from controlplane.core.world import World
 
 AGAIN_AFTER_S = 60.0
 """Nobody is moved twice within a minute: who is sent to and fro hears more gaps than any detour would cost."""
@@ -168,7 +168,7 @@ class _Hosts:
     def __init__(self, people: Sequence[Assignment], world: World, now: float) -> None:
         self._carriers = {one.node for one in people}
         self._lot = zlib.crc32(people[0].room.encode())
-        self._open = openings(world, now=now).by_region
+        self._open = world.openings(now=now).by_region
         self.regions = frozenset(region for region, open_ in self._open.items() if open_)
 
     def node(self, region: RegionId) -> NodeId:

@@ -152,13 +152,14 @@ def with_known(known: Rtts, placed: Rtts, region_rtt: Mapping[Pair, float]) -> R
     if not known:
         return placed
     rtts = {}
+    others = list(known.items())
     for region, one in placed.items():
         direct = known.get(region)
         if direct is not None and direct.spread_ms <= CERTAIN_MS:
             rtts[region] = direct
             continue
         evidence = [] if direct is None else [direct]
-        through = _via_mesh(region, known, region_rtt)
+        through = _via_mesh(region, others, region_rtt)
         if through is not None:
             evidence.append(through)
         if one.source is not RttSource.UNKNOWN:
@@ -195,17 +196,20 @@ def fuse(evidence: Sequence[RttEstimate]) -> RttEstimate:
         return unknown_rtt()
     if len(evidence) == 1:
         return evidence[0]
-    best, total, weighted = evidence[0], 0.0, 0.0
+    best, least = evidence[0], math.inf
+    total = weighted = 0.0
+    # Unpacked: this runs for every region of every join.
     for one in evidence:
-        weight = 1 / (one.spread_ms * one.spread_ms)
+        rtt, spread, _, _ = one
+        weight = 1 / (spread * spread)
         total += weight
-        weighted += weight * one.rtt_ms
-        if one.spread_ms < best.spread_ms:
-            best = one
+        weighted += weight * rtt
+        if spread < least:
+            best, least = one, spread
     mean = weighted / total
     chi2 = 0.0
-    for one in evidence:
-        off = (one.rtt_ms - mean) / one.spread_ms
+    for rtt, spread, _, _ in evidence:
+        off = (rtt - mean) / spread
         chi2 += off * off
     spread = math.sqrt(max(1.0, chi2 / (len(evidence) - 1)) / total)
     return RttEstimate(mean, spread, best.source, best.age_s)
@@ -334,26 +338,28 @@ def _reconcile(
 
 
 def _via_mesh(
-    region: RegionId, known: Rtts, region_rtt: Mapping[Pair, float]
+    region: RegionId,
+    known: Sequence[tuple[RegionId, RttEstimate]],
+    region_rtt: Mapping[Pair, float],
 ) -> RttEstimate | None:
     """Return the best founded estimate through another known region, if there is one.
 
     Only one: those through several regions share the client's own last mile and are not independent.
     """
-    found: RttEstimate | None = None
+    found: tuple[float, float] | None = None
     least = math.inf
-    for other, (rtt, own_spread, _, age_s) in known.items():
+    for other, (rtt, own_spread, _, age_s) in known:
         if other == region:
             continue
         link = region_rtt.get((other, region))
         if link is None:
             link = between(region_rtt, other, region)
-        leg = min(rtt, link)
+        leg = min(link, rtt)
         spread = VIA_SPREAD_MS + VIA_SPREAD * leg + own_spread
         if spread < least:
             least = spread
-            found = RttEstimate(rtt + link - VIA_EXCESS * leg, spread, RttSource.VIA_MESH, age_s)
-    return found
+            found = rtt + link - VIA_EXCESS * leg, age_s
+    return None if found is None else RttEstimate(found[0], least, RttSource.VIA_MESH, found[1])
 
 
 @lru_cache(maxsize=1024)

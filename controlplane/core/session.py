@@ -73,14 +73,20 @@ class LinkReport:
 
 
 class LinkFigures(NamedTuple):
-    """What a link has carried since it was opened, in packets."""
+    """What links have carried since they were opened, in packets: columns with a figure for each link.
 
-    packets: int = 0
+    Columns, because objects for each link of a large fleet keep Python's cycle collector busy.
+    """
+
+    packets: Sequence[int] = ()
     """Sent, without repairs."""
-    repaired: int = 0
+    repaired: Sequence[int] = ()
     """Sent again because the far end asked."""
-    lost: int = 0
+    lost: Sequence[int] = ()
     """Reported missing, and never got."""
+
+
+NO_FIGURES = LinkFigures()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +117,8 @@ class NodeReport:
     client_rtts: Sequence[float] = ()
     """For each participant the smallest of the last round trips to the client in milliseconds, 0 while unknown; empty
     when nothing is known of anybody."""
-    link_figures: Sequence[LinkFigures] = ()
-    """For each link; empty when nothing is known."""
+    link_figures: LinkFigures = NO_FIGURES
+    """In the order of the links; empty when nothing is known."""
 
 
 # --- to the node --------------------------------------------------------------------------------

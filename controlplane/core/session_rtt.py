@@ -14,10 +14,11 @@ What is told is what is new: a call that stays as it is says so every CALM_S.
 Whoever is not in a report any more is forgotten with it: there are never more windows than sessions.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from controlplane.core.mesh import usable_rtt
+from controlplane.core.mesh import MAX_RTT_MS
 from controlplane.core.model import NodeId, ParticipantId, RoomId, RttEstimate, RttSource
 from controlplane.core.session import ParticipantReport
 
@@ -32,6 +33,10 @@ CALM_S = 600.0
 
 STALE_S = 60.0
 """A window that did not fill by then is begun anew: its first figures are no longer about now."""
+
+SHARED_OUT_S = 5.0
+"""A node's figures are kept as they came for so long, and a window may end that much later: a thousand nodes report on
+50,000 people a second, and to look at each of them every time costs a tenth of a core."""
 
 MAX_SAMPLES = 100
 """A node that reports faster than 10 times a second is not listened to more closely."""
@@ -48,6 +53,9 @@ IQR_TO_SIGMA = 1 / 1.349
 
 Key = tuple[RoomId, ParticipantId]
 
+_Full = tuple[float, float, float]
+"""When a window was full, its lower quartile and its spread in milliseconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -63,8 +71,8 @@ class _Window:
     epoch: int
     began_at: float
     samples: list[float] = field(default_factory=list)
-    lowest: tuple[tuple[float, RttEstimate], ...] = ()
-    """When each of the last figures came that no later one was below: the first is the lowest of all."""
+    lowest: list[_Full] = field(default_factory=list)
+    """The last full windows that no later one was below: the first is the lowest of all."""
     told: tuple[float, float] | None = None
     """When somebody was last told of this session, and which round trip in milliseconds."""
 
@@ -72,6 +80,19 @@ class _Window:
         """Begin anew, in place: there are as many of these as participants."""
         self.began_at = now
         self.samples.clear()
+
+    def end(self, now: float) -> _Full:
+        """Begin anew and return the lowest of the last windows, this one among them.
+
+        In place: what lives for ten minutes and is made 10,000 times a second keeps Python's cycle collector busy.
+        """
+        rtt_ms, spread_ms = _quartile(self.samples)
+        self.begin(now)
+        self.lowest[:] = [
+            one for one in self.lowest if one[1] < rtt_ms and 0 <= now - one[0] < CALM_S
+        ]
+        self.lowest.append((now, rtt_ms, spread_ms))
+        return self.lowest[0]
 
     def is_news(self, rtt_ms: float, now: float) -> bool:
         """Return whether a figure is worth telling, and note that it is told."""
@@ -91,6 +112,43 @@ class _Open:
     reports: Sequence[ParticipantReport]
     windows: list[_Window | None]
     """None for the older one of two sessions of a participant."""
+    rows: list[Sequence[float]] = field(default_factory=list)
+    """Figures that are not in the windows yet, a row for each report."""
+    heard_at: float = 0.0
+    shared_out_at: float = -math.inf
+
+    def begin(self, now: float) -> None:
+        """Begin all windows anew."""
+        self.rows.clear()
+        for window in self.windows:
+            if window is not None:
+                window.begin(now)
+
+    def share_out(self, now: float) -> None:
+        """Put the figures into the windows."""
+        self.shared_out_at = now
+        # Without a row there is nothing to put into any window.
+        for window, column in zip(self.windows, zip(*self.rows, strict=True), strict=False):
+            if window is not None:
+                room = MAX_SAMPLES - len(window.samples)
+                window.samples += [rtt for rtt in column if 0 < rtt <= MAX_RTT_MS][:room]
+        self.rows.clear()
+
+    def told(self, now: float) -> dict[Key, Figure]:
+        """Return what is new in the windows that are full, which begin anew."""
+        told: dict[Key, Figure] = {}
+        for report, window in zip(self.reports, self.windows, strict=True):
+            if window is None:
+                continue
+            age = now - window.began_at
+            if not 0 <= age < STALE_S:
+                window.begin(now)
+            elif age >= WINDOW_S and len(window.samples) >= MIN_SAMPLES:
+                _, rtt_ms, spread_ms = window.end(now)
+                if window.is_news(rtt_ms, now):
+                    rtt = RttEstimate(rtt_ms, spread_ms, RttSource.SESSION)
+                    told[report.room, report.participant] = Figure(window.epoch, rtt)
+        return told
 
 
 class SessionWindows:
@@ -119,48 +177,32 @@ class SessionWindows:
         """
         opened = self._open.get(node)
         if opened is None or opened.reports != reports:
+            if opened is not None:
+                opened.share_out(now)
             opened = self._open[node] = _opened(reports, opened, now)
-        told: dict[Key, Figure] = {}
-        windows = opened.windows
-        measured = rtts if len(rtts) == len(windows) else [0.0] * len(windows)
-        for index, rtt in enumerate(measured):
-            window = windows[index]
-            if window is None:
-                continue
-            age = now - window.began_at
-            if not 0 <= age < STALE_S:
-                window.begin(now)
-                age = 0.0
-            samples = window.samples
-            if rtt > 0 and usable_rtt(rtt) and len(samples) < MAX_SAMPLES:
-                samples.append(rtt)
-            if age >= WINDOW_S and len(samples) >= MIN_SAMPLES:
-                window.lowest = _with(window.lowest, _estimate(samples), now)
-                window.begin(now)
-                lowest = window.lowest[0][1]
-                if window.is_news(lowest.rtt_ms, now):
-                    report = reports[index]
-                    told[report.room, report.participant] = Figure(window.epoch, lowest)
-        return told
+        elif not 0 <= now - opened.heard_at < STALE_S:
+            opened.begin(now)
+        opened.heard_at = now
+        if len(rtts) == len(reports):
+            opened.rows.append(rtts)
+        is_time = not 0 <= now - opened.shared_out_at < SHARED_OUT_S
+        if not is_time and len(opened.rows) < MAX_SAMPLES:
+            return {}
+        opened.share_out(now)
+        return opened.told(now)
 
     def forget(self, node: NodeId) -> None:
         """Drop a node's windows."""
         self._open.pop(node, None)
 
 
-def _with(
-    lowest: tuple[tuple[float, RttEstimate], ...], figure: RttEstimate, now: float
-) -> tuple[tuple[float, RttEstimate], ...]:
-    kept = (one for one in lowest if one[1].rtt_ms < figure.rtt_ms and 0 <= now - one[0] < CALM_S)
-    return (*kept, (now, figure))
-
-
-def _estimate(samples: list[float]) -> RttEstimate:
+def _quartile(samples: list[float]) -> tuple[float, float]:
+    """Return the lower quartile and the standard deviation, in milliseconds."""
     ordered = sorted(samples)
     quarter = len(ordered) // 4
     low, high = ordered[quarter], ordered[-1 - quarter]
     spread = max(MIN_SPREAD_MS, (high - low) * IQR_TO_SIGMA)
-    return RttEstimate(low, spread, RttSource.SESSION)
+    return low, spread
 
 
 def _opened(reports: Sequence[ParticipantReport], before: _Open | None, now: float) -> _Open:

@@ -21,10 +21,10 @@ from controlplane.core.model import (
     Room,
     RoomId,
     Topology,
-    World,
 )
 from controlplane.core.rehome import improve
 from controlplane.core.what_if import PaperRoom, WhatIf, virtual_nodes
+from controlplane.core.world import World
 
 MAX_STEPS = 10
 """Improvement steps of one room, each of which moves at most `rehomes_per_room`: rooms with more people are not

@@ -17,10 +17,10 @@ from controlplane.core.model import (
     ParticipantId,
     RegionId,
     Room,
-    World,
 )
 from controlplane.core.rtt import completed
 from controlplane.core.sums import Sums, adding, sum_up, without
+from controlplane.core.world import World
 
 
 @dataclass(frozen=True, slots=True)

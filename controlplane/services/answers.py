@@ -14,13 +14,13 @@ from controlplane.core.model import (
     Region,
     RegionId,
     Topology,
-    World,
 )
 from controlplane.core.probes import PlannedProbe
 from controlplane.core.rtt import Estimates
 from controlplane.core.sums import Sums
 from controlplane.core.tokens import TOKEN_TTL_S, audience, participant_claims
 from controlplane.core.turn import signing_secret, turn_credential, turn_urls, turn_user
+from controlplane.core.world import World
 from controlplane.services.ports import TokenSigner, TurnKeeper
 from controlplane.store.base import Admitted
 

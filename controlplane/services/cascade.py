@@ -15,9 +15,10 @@ from weakref import WeakValueDictionary
 import structlog
 
 from controlplane.core.cascade import Ends, LinkDiff, Links, diff, ends, plan, validate
-from controlplane.core.model import Assignment, NodeId, NodeState, RoomId, World
+from controlplane.core.model import Assignment, NodeId, NodeState, RoomId
 from controlplane.core.session import LinkSpec
 from controlplane.core.sums import Sums, adding
+from controlplane.core.world import World
 from controlplane.services.duties import Duties
 from controlplane.services.ports import Clock, FleetNotifier
 from controlplane.services.world import Worlds
@@ -76,10 +77,12 @@ class Cascades:
     async def of_node(self, node: NodeId, *, anew: bool = False) -> tuple[LinkSpec, ...]:
         """Return the links of all rooms that this node takes part in, in order: the same object while none changes.
 
-        Rooms that were never looked at are planned first; with `anew` all of the node's are.
+        Rooms that were never looked at are planned first, unless nothing changed; with `anew` all of the node's are.
         """
-        rooms = {one.room for one in await self._store.assignments_on(node)}
-        await self._refresh_all(rooms if anew else [id_ for id_ in rooms if id_ not in self._known])
+        if anew or node not in self._in_order:
+            rooms = {one.room for one in await self._store.assignments_on(node)}
+            unknown = [id_ for id_ in rooms if id_ not in self._known]
+            await self._refresh_all(rooms if anew else unknown)
         if node not in self._in_order:
             self._in_order[node] = tuple(sorted(self._of_node.get(node, ())))
         return self._in_order[node]

@@ -16,8 +16,7 @@ MOVES_PER_SWEEP = 200
 """People moved per node and sweep, 800 a second: a full node is empty within a second, and a sweep stays short."""
 
 MOVES_AT_ONCE = 400
-"""The same of all nodes together: when a tenth of a large fleet fails, ten thousand people move within seven seconds,
-while joins and reports still have a third of the core."""
+"""The same of all nodes together, so that a sweep stays short when a tenth of a large fleet fails."""
 
 MOVE_RETRY_S = 5.0
 """Those whom nobody could take are tried again this often."""

@@ -10,19 +10,13 @@ import structlog
 
 from controlplane.core.allocate import Refused, allocate
 from controlplane.core.learned import network_of
-from controlplane.core.model import (
-    Assignment,
-    Join,
-    NodeState,
-    ParticipantId,
-    RoomId,
-    RttSource,
-    World,
-)
+from controlplane.core.load import spare_places
+from controlplane.core.model import Assignment, Join, NodeState, ParticipantId, RoomId, RttSource
 from controlplane.core.place import Place, find_place
 from controlplane.core.probes import plan_more, plan_probes
 from controlplane.core.rtt import Estimates, Rtts, estimate
 from controlplane.core.sums import NOBODY, without
+from controlplane.core.world import World
 from controlplane.errors import UnavailableError
 from controlplane.services.answers import (
     Answers,
@@ -220,6 +214,7 @@ class Joins:
             return outcome
         if isinstance(outcome, Admitted):
             # It was ended between reading and writing, and the write made it anew.
+            self._placements.note(current.node, (current.room, current.participant), now=now)
             self._changed.note(current.room, now=now)
             await self._cascades.refresh(current.room)
             return outcome
@@ -247,12 +242,14 @@ class Joins:
                 unreachable=(current.unreachable | join.exclude_nodes) & world.nodes.keys(),
             )
         key = (join.room, join.participant)
+        spare = spare_places(world.nodes[decision.node], world.placed.get(decision.node, 0))
         self._placements.note(decision.node, key, now=now)
+        replaces = current.epoch if current else None
         outcome = await self._store.admit(
-            proposal, replaces=current.epoch if current else None, event=event, now=now
+            proposal, replaces=replaces, event=event, now=now, spare=spare
         )
+        self._placements.settle(outcome, key, now=now)
         if not isinstance(outcome, Admitted):
-            self._placements.forget(key)
             return None
         admitted = outcome.assignment
         log.debug(  # who asked for it is in the audit log

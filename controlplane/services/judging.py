@@ -5,7 +5,7 @@ Silence is judged only by who listens: a process that slept, or that cannot reac
 nothing of many nodes at once, moves nobody.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import structlog
@@ -35,9 +35,12 @@ LEASES_EVERY_S = 1.0
 LEASES_AT_ONCE = 500
 """Leases are half a minute long: a second more does not matter, and a sweep stays short."""
 
+IN_STEP_S = 0.5
+"""Sweeps come four times a second. What lies between two of them beyond this is nobody's silence: this process slept or
+was busy, and what nodes said meanwhile is still to be read, which takes a few turns of the loop."""
+
 ASLEEP_S = 1.0
-"""Sweeps that lie this far apart, of four a second, mean that this process slept. Then what it did not hear is no
-sign of anybody's death, and silence counts from now."""
+"""Sweeps that lie this far apart are worth a line in the log, and no lease ends until everybody had time to report."""
 
 
 class Judge:
@@ -95,6 +98,8 @@ class Judge:
         drains = await self._store.drains()
         self._emptier.begin()
         for seen in mine:
+            if self._is_settled(seen, drains, current, now):
+                continue
             # It may have reported meanwhile, and moved to another replica.
             node = (await self._store.nodes()).get(seen.id)
             if node is not None and self._duties.judges(node):
@@ -113,6 +118,18 @@ class Judge:
             self._awake_since = now
         if since < 0:
             self._clock_went_back(now)
+        elif since > IN_STEP_S:
+            self._was_late(since - IN_STEP_S, now)
+
+    def _was_late(self, seconds: float, now: float) -> None:
+        """Count the time in which this process read nothing as nobody's silence."""
+        for one in self._tracking.all():
+            if one.heard_at is not None:
+                one.heard_at = min(one.heard_at + seconds, now)
+            if one.broken_at is not None:
+                one.broken_at = min(one.broken_at + seconds, now)
+            if one.judged_since is not None:
+                one.judged_since = min(one.judged_since + seconds, now)
 
     def _clock_went_back(self, now: float) -> None:
         """Take what seems to lie in the future for what just happened, or nothing would be overdue until then."""
@@ -164,22 +181,32 @@ class Judge:
         tracked = self._tracking.of(node.id)
         broken_at = None
         if node.replica == self._duties.me and tracked.heard_at is not None:
-            heard_at = tracked.heard_at
-            if tracked.broken_at is not None:
-                broken_at = max(tracked.broken_at, self._awake_since)
+            heard_at, broken_at = tracked.heard_at, tracked.broken_at
         else:
             if tracked.judged_since is None:
                 tracked.judged_since = now
             heard_at = tracked.judged_since
         return due(
             node.state,
-            heard_at=max(heard_at, self._awake_since),
+            heard_at=heard_at,
             broken_at=broken_at,
             now=now,
             interval_s=tracked.interval_s,
         )
 
     # --- nodes ------------------------------------------------------------------------------------
+
+    def _is_settled(
+        self, node: Node, drains: Mapping[NodeId, Drain], current: VersionedTopology, now: float
+    ) -> bool:
+        """Return whether there is nothing to do about a node: mostly so, for a thousand of them four times a second."""
+        return (
+            node.state is not NodeState.LOST
+            and node.id not in drains
+            and node.region in current.topology.regions
+            and self._tracking.of(node.id).settled_for == current.version
+            and self._due(node, now) is None
+        )
 
     async def _sweep_node(
         self, node: Node, drain: Drain | None, current: VersionedTopology, now: float

@@ -7,6 +7,7 @@ node reports the participant, or it is clear that nobody came. Every join asks f
 from collections.abc import Iterable
 
 from controlplane.core.model import NodeId, ParticipantId, RoomId
+from controlplane.store.base import Admitted, Conflict
 
 RAMP_UP_S = 20.0
 """A client that has not reached its node by then does not come; Jitsi's ramp-up interval has the same length."""
@@ -38,6 +39,16 @@ class Placements:
             self._counts[node] -= 1
         else:
             del self._counts[node]
+
+    def settle(self, outcome: Admitted | Conflict, key: Key, *, now: float) -> None:
+        """Count the participant where the store says that it is, when it was not put where it was about to go."""
+        if isinstance(outcome, Admitted) and outcome.created:
+            return  # where it has been counted since the decision, unless something newer was heard meanwhile
+        seat = outcome.assignment if isinstance(outcome, Admitted) else outcome.current
+        if seat is None or seat.live:
+            self.forget(key)
+        elif key not in self._on_the_way or self._on_the_way[key][0] != seat.node:
+            self.note(seat.node, key, now=now)
 
     def arrived(self, node: NodeId, keys: Iterable[Key]) -> None:
         """Count those no longer whom the node has just reported."""

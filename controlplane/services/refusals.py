@@ -2,7 +2,8 @@
 
 from controlplane.core.allocate import RefusalKind, Refused
 from controlplane.core.identity import bare
-from controlplane.core.model import Join, NodeId, ParticipantId, RoomId, World
+from controlplane.core.model import Join, NodeId, ParticipantId, RoomId
+from controlplane.core.world import World
 from controlplane.errors import (
     ConflictError,
     ControlPlaneError,

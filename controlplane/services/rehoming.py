@@ -11,6 +11,7 @@ and that person alone; the room has changed then and is looked at again.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ import structlog
 
 from controlplane.core.allocate import MAX_FALLBACKS, Refused, allocate_again
 from controlplane.core.explain import explain_rehome
+from controlplane.core.load import spare_places
 from controlplane.core.model import (
     Assignment,
     Decision,
@@ -28,11 +30,11 @@ from controlplane.core.model import (
     Room,
     RoomId,
     Topology,
-    World,
 )
 from controlplane.core.rehome import AGAIN_AFTER_S, PEOPLE_MAX, SETTLED_S, Rehome, improve
 from controlplane.core.rtt import completed
 from controlplane.core.sums import without
+from controlplane.core.world import World
 from controlplane.services.cascade import Cascades
 from controlplane.services.changed_rooms import QUIET_S, ChangedRooms
 from controlplane.services.duties import Duties
@@ -49,6 +51,10 @@ CONNECTING_S = 10.0
 
 ROOMS_PER_SWEEP = 50
 """200 rooms a second, a tenth of one core: a room of eight takes half a millisecond."""
+
+REST_S = 1.0
+"""Moves are spread over the minute that the policy gives them, second by second: each changes the snapshots of a few
+nodes, and those of a join should not have to wait behind hundreds of them."""
 
 THREAD_FROM = 24
 """People in a room whose plan takes so many milliseconds (10 for 64 people) that it is made in a thread."""
@@ -102,12 +108,27 @@ class Rehoming:
         if self._is_frozen():
             return
         now = self._clock.now()
+        if self._rests(await self._worlds.load(now=now), now):
+            return
         ids = self._changed.take(ROOMS_PER_SWEEP, now=now)
         ids += await self._of_round(ROOMS_PER_SWEEP - len(ids), now)
         for id_ in ids:
+            # Anew for each: on a busy day a turn of the loop takes a while.
+            now = self._clock.now()
             world = await self._worlds.load(now=now)
+            if self._rests(world, now):
+                self._changed.again(id_, at=now)
+                continue
             await self._look_at(await self._store.room(id_), world, now)
             await asyncio.sleep(0)
+
+    def _rests(self, world: World, now: float) -> bool:
+        """Return whether nobody may be moved now because of those who just were: no room is planned in vain."""
+        budget = self._budget(world, now)
+        if not self._moved_at or budget < 1:
+            return bool(self._moved_at)
+        each_s = max(1, math.ceil(world.topology.policy.rehomes_per_fleet / AGAIN_AFTER_S))
+        return len(self._moved_at) >= each_s and 0 <= now - self._moved_at[-each_s] < REST_S
 
     async def _of_round(self, limit: int, now: float) -> Sequence[RoomId]:
         """Return rooms that did not change themselves, but for which there is more to choose from than before.
@@ -182,15 +203,17 @@ class Rehoming:
         if decision is None:
             return False
         key = (one.room, one.participant)
+        spare = spare_places(world.nodes[decision.node], world.placed.get(decision.node, 0))
         self._placements.note(decision.node, key, now=now)
         outcome = await self._store.admit(
             replace(reseated(one, decision, now=now), moved_at=now),
             replaces=one.epoch,
             event="participant.moved",
             now=now,
+            spare=spare,
         )
+        self._placements.settle(outcome, key, now=now)
         if not isinstance(outcome, Admitted):
-            self._placements.forget(key)
             return False
         self._cascades.moved(one, outcome.assignment)
         return True

@@ -1,10 +1,10 @@
 """What nodes say, as the store keeps it."""
 
 from controlplane.core.model import LinkStatus, Node, NodeId, NodeState, Region
-from controlplane.core.session import LinkFigures, NodeHello, NodeReport
+from controlplane.core.session import NodeHello, NodeReport
 
 NEWS_SHARE = 0.02
-"""Of a node's capacity: a load that moves by less decides no placement."""
+"""Of a node's capacity: a load that moves by less decides no placement. People are counted one by one."""
 
 
 def registered(
@@ -37,20 +37,20 @@ def registered(
 
 def is_news(before: Node, after: Node) -> bool:
     """Return whether other replicas should know at once what a report says of the node itself."""
-    full = max(1, before.capacity)
     return (
         (before.replica, before.region, before.trunk_target)
         != (after.replica, after.region, after.trunk_target)
         or after.rtts is not before.rtts
         or abs(after.load - before.load) >= NEWS_SHARE
-        or abs(after.participants - before.participants) / full >= NEWS_SHARE
-        or (after.participants == 0) != (before.participants == 0)
+        # Who is reported is no longer on the way: each one has to be in one of the two numbers.
+        or after.participants != before.participants
     )
 
 
 def link_statuses(node: NodeId, report: NodeReport) -> list[LinkStatus]:
     """Return the links that a node reports, with itself as the sender."""
-    figures = report.link_figures or [LinkFigures()] * len(report.links)
+    unknown = [0] * len(report.links)
+    packets, repaired, lost = (column or unknown for column in report.link_figures)
     return [
         LinkStatus(
             room=one.room,
@@ -58,9 +58,9 @@ def link_statuses(node: NodeId, report: NodeReport) -> list[LinkStatus]:
             to_node=one.to_node,
             state=one.state,
             tracks=one.tracks,
-            packets=carried.packets,
-            repaired=carried.repaired,
-            lost=carried.lost,
+            packets=sent,
+            repaired=again,
+            lost=missing,
         )
-        for one, carried in zip(report.links, figures, strict=True)
+        for one, sent, again, missing in zip(report.links, packets, repaired, lost, strict=True)
     ]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from controlplane.core.cascade import plan
 from controlplane.core.delay import room_delay
 from controlplane.core.mesh import between
-from controlplane.core.model import Assignment, LinkStatus, NodeId, RegionId, RoomId, World
+from controlplane.core.model import Assignment, LinkStatus, NodeId, RegionId, RoomId
 from controlplane.core.session import LinkSpec
+from controlplane.core.world import World
 from controlplane.services.ports import Clock
 from controlplane.services.world import Worlds
 from controlplane.store.base import Store, Totals

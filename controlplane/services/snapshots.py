@@ -2,7 +2,7 @@
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -33,7 +33,7 @@ class _Ring:
         self._by_region: dict[RegionId, list[tuple[bytes, NodeId]]] = {}
         for node, region in members.items():
             here = self._by_region.setdefault(region, [])
-            here += [(_place(f"{node} {point}"), node) for point in range(POINTS)]
+            here += _places(node)
         for here in self._by_region.values():
             here.sort()
 
@@ -47,6 +47,12 @@ class _Ring:
         ]
 
 
+@lru_cache(maxsize=10_000)
+def _places(node: NodeId) -> list[tuple[bytes, NodeId]]:
+    """Return a node's places on its ring, of which one more node would else make a thousand others anew."""
+    return [(_place(f"{node} {point}"), node) for point in range(POINTS)]
+
+
 def _place(name: str) -> bytes:
     return hashlib.blake2b(name.encode(), digest_size=8).digest()
 
@@ -56,8 +62,9 @@ class _Last:
     """What a node was last sent."""
 
     snapshot: NodeSnapshot
-    linked: frozenset[NodeId] = frozenset()
-    """The nodes that its links lead to."""
+    ring: "_Ring | None" = None
+    wanted: Sequence[NodeId] = ()
+    """The nodes that its links lead to, and those that it measures: as long as neither links nor ring change."""
 
 
 class Snapshots:
@@ -115,15 +122,15 @@ class Snapshots:
         if node.id not in self._last:
             self.begin(node.id, kept=0, now=now)
         last = self._last[node.id]
-        if links is not last.snapshot.links:
-            last.linked = frozenset(_ends(links)) - {node.id}
         nodes = await self._store.nodes()
         ring = self._ring_of(nodes, now)
-        wanted = last.linked | set(ring.to_measure(node))
+        if links is not last.snapshot.links or ring is not last.ring:
+            last.ring = ring
+            last.wanted = sorted({*_ends(links), *ring.to_measure(node)} - {node.id})
         content = NodeSnapshot(
             version=last.snapshot.version,
             links=links,
-            peers=tuple(_peer(nodes[id_]) for id_ in sorted(wanted) if id_ in nodes),
+            peers=tuple([_peer(nodes[id_]) for id_ in last.wanted if id_ in nodes]),
             token_keys=dict(sorted(self._signer.public_keys().items())),
             draining=draining,
             end_sessions=ends,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from controlplane.core.liveness import REPORT_INTERVAL_S
 from controlplane.core.model import NodeId
-from controlplane.core.session import EndSession, LinkFigures, LinkReport, PeerRtt
+from controlplane.core.session import NO_FIGURES, EndSession, LinkFigures, LinkReport, PeerRtt
 from controlplane.services.emptying import Leaving
 
 
@@ -34,7 +34,7 @@ class Tracked:
     links: tuple[LinkReport, ...] = ()
     """As last told to the store, at `links_at`."""
     links_at: float = 0.0
-    link_figures: Sequence[LinkFigures] = ()
+    link_figures: LinkFigures = NO_FIGURES
     leaving: Leaving = field(default_factory=Leaving)
     settled_for: int = 0
     """Version of the topology that everybody on the node was held against."""

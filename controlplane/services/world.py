@@ -5,8 +5,10 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from controlplane.core.mesh import Pair, region_matrix, usable_rtt
-from controlplane.core.model import Node, NodeId, NodeState, RegionId, World
+from controlplane.core.model import Node, NodeId, NodeState, RegionId
+from controlplane.core.openings import OpenNodes
 from controlplane.core.session import PeerRtt
+from controlplane.core.world import World
 from controlplane.services.placements import Placements
 from controlplane.services.topologies import Topologies, VersionedTopology
 from controlplane.store.base import Store
@@ -53,7 +55,8 @@ class MeshRtts:
         fresh = (
             self._built is not None
             and self._built[0] == current.version
-            and 0 <= now - self._built[1] < MATRIX_AGE_S
+            # Whoever decides about many people in a row may ask with a time that is a little older.
+            and abs(now - self._built[1]) < MATRIX_AGE_S
         )
         if not fresh:
             self._matrix = region_matrix(
@@ -84,14 +87,16 @@ class Worlds:
         self._topologies = topologies
         self._mesh = mesh
         self._placements = placements
+        self._open_nodes = OpenNodes()
         self._held: tuple[float, Mapping[NodeId, Node]] | None = None
 
     async def load(self, *, now: float) -> World:
         """Return the world. Raises UnavailableError ("no-topology")."""
         current = await self._topologies.current()
         nodes = await self._nodes(now)
-        world = World(current.topology, nodes, self._mesh.matrix(current, nodes, now=now))
-        return self.with_placements(world, now=now)
+        matrix = self._mesh.matrix(current, nodes, now=now)
+        placed = self._placements.counts(now=now)
+        return World(current.topology, nodes, matrix, placed, self._open_nodes)
 
     def with_placements(self, world: World, *, now: float) -> World:
         """Return the same world with today's own placements: for the next decision of a series."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from controlplane.core.load import reported_load
 from controlplane.core.mesh import Pair
-from controlplane.core.model import Node, NodeId, NodeState, RegionId, Topology, World
+from controlplane.core.model import Node, NodeId, NodeState, RegionId, Topology
+from controlplane.core.world import World
 
 
 @dataclass(frozen=True, slots=True)

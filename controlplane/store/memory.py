@@ -70,7 +70,13 @@ class MemoryStore(Reads):
     # --- atomic ---------------------------------------------------------------------------------
 
     async def admit(
-        self, proposal: Assignment, *, replaces: int | None, event: str, now: float
+        self,
+        proposal: Assignment,
+        *,
+        replaces: int | None,
+        event: str,
+        now: float,
+        spare: int | None = None,  # noqa: ARG002  there is nobody of whom the caller did not know
     ) -> Admitted | Conflict:
         """See Store.admit."""
         key = key_of(proposal)

@@ -9,7 +9,18 @@ several rounds in which ours and the peer's take turns.
 import argparse
 from collections.abc import Callable, Mapping
 
-from tests.bench import forwarding, fuzz, herding, joining, junk, learned, placement, scale, state
+from tests.bench import (
+    forwarding,
+    fuzz,
+    herding,
+    joining,
+    junk,
+    learned,
+    placement,
+    scale,
+    serving,
+    state,
+)
 
 REPORTS: Mapping[str, Callable[..., str]] = {
     "forwarding": forwarding.report,
@@ -18,6 +29,7 @@ REPORTS: Mapping[str, Callable[..., str]] = {
     "learned": learned.report,
     "placement": placement.report,
     "scale": scale.report,
+    "serving": serving.report,
     "state": state.report,
 }
 

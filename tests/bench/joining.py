@@ -24,13 +24,13 @@ from controlplane.core.model import (
     RttEstimate,
     RttSource,
     Topology,
-    World,
 )
 from controlplane.core.place import Place
 from controlplane.core.probes import plan_probes
 from controlplane.core.rehome import improve
 from controlplane.core.rtt import estimate
 from controlplane.core.sums import Sums, sum_up
+from controlplane.core.world import World
 from tests.bench.turns import medians
 from tests.bench.whole_join import whole_joins
 

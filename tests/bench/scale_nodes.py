@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from controlplane.adapters.ca import Bundle
 REGIONS = 16
 PER_ROOM = 5
 VARIANTS = 8
+ACCESS_MS = 5.0, 16
+"""From and how much more a client is away from its node: so near that nobody is better off elsewhere."""
 
 _CODECS = (
     (common_pb2.MEDIA_KIND_AUDIO, common_pb2.Codec(name="opus", clock_rate=48_000, channels=2)),
@@ -75,7 +78,7 @@ class ModelNode:
         self._draining = False
         self._rtts = [
             node_pb2.PeerRtt(
-                node=f"{region_of(other)}-x", region=region_of(other), rtt_ms=20.0 + other
+                node=f"{region_of(other)}-x", region=region_of(other), rtt_ms=_rtt_ms(index, other)
             )
             for other in range(REGIONS)
             if region_of(other) != self.region
@@ -199,7 +202,7 @@ class ModelNode:
                 for room, other in links
             ],
         ).SerializeToString()
-        base = [20.0 + hash(key) % 40 for key in self.people]
+        base = [ACCESS_MS[0] + zlib.crc32(f"{key}".encode()) % ACCESS_MS[1] for key in self.people]
         self._figures = [
             node_pb2.Figures(
                 rtt_ms=[rtt + random.random() for rtt in base],  # noqa: S311
@@ -209,6 +212,12 @@ class ModelNode:
             )
             for variant in range(VARIANTS)
         ]
+
+
+def _rtt_ms(node: int, other: int) -> float:
+    """Return the round trip between two regions, which lie around the world in a ring."""
+    apart = abs(node - other) % REGIONS
+    return 20.0 + 25.0 * min(apart, REGIONS - apart)
 
 
 def _tracks(who: str) -> Iterator[node_pb2.TrackReport]:
@@ -227,6 +236,8 @@ class ModelFleet:
         ]
         self.by_name = {node.node: node for node in self.nodes}
         self.arrived = 0
+        """People who came from nodes that were killed."""
+        self.killed: set[str] = set()
         count = len(self.nodes)
         for room in range(rooms):
             for seat in range(PER_ROOM):
@@ -255,7 +266,7 @@ class ModelFleet:
             before.people.pop((data["room"], data["participant"]), None)
         if to is not None:
             to.arrive(data["room"], data["participant"], data["epoch"])
-            self.arrived += 1
+            self.arrived += data.get("from_node") in self.killed
 
 
 @dataclass(frozen=True)
@@ -268,8 +279,35 @@ class Where:
     connects_per_s: float
 
 
+async def _next(pipe: Connection) -> Any:
+    """Return the next command; to stop is the last one, also of a bench that was killed."""
+    try:
+        return await asyncio.to_thread(pipe.recv)
+    except EOFError:
+        return ("stop",)
+
+
+class Lag:
+    """How late the loop of the model nodes is: what they add to every figure."""
+
+    def __init__(self) -> None:
+        self._late = [0.0]
+
+    async def watch(self) -> None:
+        while True:
+            due = time.monotonic() + 0.02
+            await asyncio.sleep(0.02)
+            self._late.append(time.monotonic() - due)
+
+    def p99_ms(self) -> float:
+        """Return the lateness since it was last asked for."""
+        late, self._late = sorted(self._late), [0.0]
+        return 1000 * late[len(late) * 99 // 100]
+
+
 async def live(pipe: Connection, fleet: ModelFleet, where: Where) -> None:
     """Run the fleet until told to stop; `pipe` brings commands and takes answers."""
+    lag = Lag()
     async with asyncio.TaskGroup() as group:
         tasks = {
             node.node: group.create_task(
@@ -277,20 +315,19 @@ async def live(pipe: Connection, fleet: ModelFleet, where: Where) -> None:
             )
             for node in fleet.nodes
         }
-        while (command := await asyncio.to_thread(pipe.recv))[0] != "stop":
+        headers = {"Authorization": f"Bearer {where.key}"}
+        tasks["follower"] = group.create_task(fleet.follow(f"{where.url}/v1/events", headers))
+        tasks["lag"] = group.create_task(lag.watch())
+        while (command := await _next(pipe))[0] != "stop":
             match command:
                 case ("traffic",):
                     pipe.send((fleet.traffic.messages, fleet.traffic.octets, fleet.arrived))
                 case ("seen",):
                     pipe.send((dict(fleet.seen.links), dict(fleet.seen.drains)))
-                case ("broken",):
-                    pipe.send(dict(fleet.seen.broken))
-                case ("follow",):
-                    headers = {"Authorization": f"Bearer {where.key}"}
-                    follower = fleet.follow(f"{where.url}/v1/events", headers)
-                    tasks["follower"] = group.create_task(follower)
-                    pipe.send(None)
+                case ("health",):
+                    pipe.send((time.process_time(), lag.p99_ms(), dict(fleet.seen.broken)))
                 case ("kill", count):
+                    fleet.killed = {node.node for node in fleet.nodes[-count:]}
                     for node in fleet.nodes[-count:]:
                         tasks.pop(node.node).cancel()
                     pipe.send(None)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from controlplane.core.model import Assignment, Join, Location, ParticipantId, World
+from controlplane.core.model import Assignment, Join, Location, ParticipantId
+from controlplane.core.world import World
 from controlplane.services.joins import Joins
 from tests.services.system import System
 

@@ -28,10 +28,10 @@ from controlplane.core.model import (
     RttEstimate,
     RttSource,
     Topology,
-    World,
 )
 from controlplane.core.rtt import Estimates
 from controlplane.core.sums import Sums, sum_up
+from controlplane.core.world import World
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -19,11 +19,11 @@ from controlplane.core.model import (
     Room,
     RttEstimate,
     RttSource,
-    World,
 )
 from controlplane.core.rehome import Rehome
 from controlplane.core.rtt import Estimates
 from controlplane.core.sums import access_rtt
+from controlplane.core.world import World
 from tests.core.build import CITIES, NOW, node, room, seat, topology
 
 REGIONS = [RegionId(id_) for id_ in sorted(CITIES)]

@@ -8,9 +8,10 @@ import pytest
 from controlplane.core.allocate import allocate
 from controlplane.core.explain import runner_up
 from controlplane.core.load import is_ramping
-from controlplane.core.model import Decision, Join, Node, NodeId, Policy, Role, RoomId, World
+from controlplane.core.model import Decision, Join, Node, NodeId, Policy, Role, RoomId
 from controlplane.core.rtt import Estimates, unknown_rtt
 from controlplane.core.sums import NOBODY, Sums
+from controlplane.core.world import World
 from tests.core.build import (
     NOW,
     join,

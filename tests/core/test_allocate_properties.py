@@ -19,11 +19,11 @@ from controlplane.core.model import (
     NodeState,
     Role,
     RoomId,
-    World,
 )
 from controlplane.core.rtt import Estimates
 from controlplane.core.rules import Case, node_refusal, region_refusal
 from controlplane.core.sums import sum_up
+from controlplane.core.world import World
 from tests.core.build import CITIES, NOW, join, node, rtts, seat, shuffled, topology, turned, world
 
 REGIONS = sorted(CITIES)

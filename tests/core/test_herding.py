@@ -7,8 +7,9 @@ import pytest
 
 from controlplane.core.allocate import allocate
 from controlplane.core.load import reported_load
-from controlplane.core.model import Decision, Node, NodeId, RoomId, World
+from controlplane.core.model import Decision, Node, NodeId, RoomId
 from controlplane.core.sums import NOBODY, Sums, adding
+from controlplane.core.world import World
 from tests.core.build import NOW, join, node, rtts, seat, topology, world
 
 NODES = 12

@@ -20,7 +20,6 @@ from controlplane.core.model import (
     RegionId,
     RttEstimate,
     RttSource,
-    World,
 )
 from controlplane.core.place import NOWHERE, Place
 from controlplane.core.probes import (
@@ -34,6 +33,7 @@ from controlplane.core.probes import (
 )
 from controlplane.core.rtt import NOTHING, Rtts, estimate
 from controlplane.core.sums import NOBODY, Sums, adding
+from controlplane.core.world import World
 from tests.core.build import (
     CITIES,
     NOW,

@@ -18,11 +18,11 @@ from controlplane.core.model import (
     Room,
     RttEstimate,
     RttSource,
-    World,
 )
 from controlplane.core.place import NOWHERE
 from controlplane.core.rehome import PEOPLE_MAX, Rehome, improve
 from controlplane.core.rtt import estimate
+from controlplane.core.world import World
 from tests.core.build import (
     NOW,
     node,

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.core import rehome
-from controlplane.core.model import Join, Role, Room, World
+from controlplane.core.model import Join, Role, Room
 from controlplane.core.rehome import AGAIN_AFTER_S, Rehome, improve
 from controlplane.core.rules import Case, node_refusal, region_refusal
 from controlplane.core.seating import Seating
+from controlplane.core.world import World
 from tests.core.build import NOW, node, room, seat, shuffled, turned
 from tests.core.rooms import NO_LIMITS, SETTLED, after, cost, exactly, put, rooms
 from tests.core.truth import Internet, internet

@@ -1,17 +1,19 @@
 """The hard rules of placement: who is never chosen, and what is said about it."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.core.allocate import RefusalKind, Refused, allocate
 from controlplane.core.liveness import STALE_S
-from controlplane.core.model import Decision, Join, Node, NodeState, World
-from controlplane.core.openings import openings
+from controlplane.core.model import Decision, Join, Node, NodeId, NodeState
+from controlplane.core.openings import OpenNodes
 from controlplane.core.rules import RULES, Case, node_refusal, rule_of
 from controlplane.core.sums import NOBODY
+from controlplane.core.world import World
 from tests.core.build import NOW, join, node, one_node_each, region, rtts, with_node, world
 
 IN_FRANKFURT = rtts(
@@ -170,10 +172,48 @@ def test_the_quick_test_says_the_same_as_the_rules_with_their_sentences(
 ) -> None:
     who = join(exclude=exclude)
     view = world(fleet, placed={one.id: placed for one in fleet})
-    found = openings(view, now=NOW, exclude=who.exclude_nodes)
+    found = view.openings(now=NOW, exclude=who.exclude_nodes)
     refusals = {one.id: node_refusal(Case(one, placed, who, NOW)) for one in fleet}
     quickly = {one[2].id for open_ in found.by_region.values() for one in open_}
     assert quickly == {id_ for id_, why in refusals.items() if why is None}
     assert all(rule_of(why) in RULES for why in refusals.values() if why is not None)
-    assert {one.id for nodes in found.nodes.values() for one in nodes} == set(view.nodes)
+    assert {one.id for nodes in found.nodes.values() for one in nodes.values()} == set(view.nodes)
     assert found.by_region.keys() == found.nodes.keys() == {one.region for one in fleet}
+
+
+who = st.sampled_from(["n1", "n2"])
+steps = st.one_of(
+    st.builds(
+        node,
+        who,
+        st.sampled_from(["eu-frankfurt", "mars"]),
+        load=st.sampled_from([0.0, 0.5]),
+        capacity=st.just(10),
+        heard_at=st.sampled_from([NOW, NOW - STALE_S]),
+    ),
+    st.tuples(who, st.sampled_from([0, 5])),
+    who,
+    st.sampled_from([-1.0, 1.0]),
+)
+
+
+@settings(max_examples=500)
+@given(st.lists(steps, max_size=12))
+def test_what_is_kept_changes_no_answer(series: list[Any]) -> None:
+    """Nodes come, report, move and go, people are placed on them, time passes, clocks are set back."""
+    kept, now = OpenNodes(), NOW
+    fleet: dict[NodeId, Node] = {}
+    placed: dict[NodeId, int] = {}
+    for step in series:
+        match step:
+            case Node():
+                fleet = {**fleet, step.id: step}
+            case (id_, 0):
+                placed = {one: count for one, count in placed.items() if one != id_}
+            case (id_, count):
+                placed = {**placed, id_: count}
+            case str():
+                fleet = {id_: one for id_, one in fleet.items() if id_ != step}
+            case _:
+                now += step
+        assert kept.find(fleet, placed, now=now) == OpenNodes().find(fleet, placed, now=now)

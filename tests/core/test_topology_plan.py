@@ -17,9 +17,9 @@ from controlplane.core.model import (
     RttEstimate,
     RttSource,
     Topology,
-    World,
 )
 from controlplane.core.topology_plan import plan_change, world_after
+from controlplane.core.world import World
 from tests.core.build import NOW, node, region, seat, topology, world
 
 FRA, PAR, VIR = (

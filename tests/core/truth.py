@@ -28,12 +28,12 @@ from controlplane.core.model import (
     RttEstimate,
     RttSource,
     Topology,
-    World,
 )
 from controlplane.core.place import NOWHERE, Place
 from controlplane.core.probes import plan_probes
 from controlplane.core.rtt import NOTHING, Estimates, Rtts, estimate
 from controlplane.core.sums import NOBODY, Sums, adding
+from controlplane.core.world import World
 from tests.core.build import NOW, node, seat
 
 KM_PER_DEGREE = 111.2

@@ -19,6 +19,7 @@ from controlplane.core.model import (
     TurnServer,
 )
 from controlplane.core.session import (
+    NO_FIGURES,
     Endpoint,
     LinkFigures,
     LinkReport,
@@ -148,7 +149,7 @@ class FakeNode:
     measured: dict[tuple[RoomId, ParticipantId], float] = field(default_factory=dict)
     """Round trips that it measures in the calls, in milliseconds."""
     links: tuple[LinkReport, ...] = ()
-    link_figures: tuple[LinkFigures, ...] = ()
+    link_figures: LinkFigures = NO_FIGURES
     rtts: tuple[PeerRtt, ...] = ()
     alive: bool = True
     sequence: int = 0

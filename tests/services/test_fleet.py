@@ -234,6 +234,25 @@ async def test_a_process_that_slept_does_not_take_its_own_silence_for_the_nodes(
     assert len(await system.events("node.lost")) == 2
 
 
+async def test_time_in_which_the_process_was_busy_is_nobodys_silence() -> None:
+    system = await three_regions()
+    await system.run(2)
+    system.nodes["fra-1"].alive = False
+
+    async def busy(seconds: int) -> None:
+        for _ in range(seconds):
+            system.clock.advance(1.0)
+            for name in ("vir-1", "sin-1"):
+                await system.report(system.nodes[name])
+            await system.judge.sweep()
+
+    await busy(6)
+    assert await system.events("node.lost") == []
+    await busy(4)
+    (lost,) = await system.events("node.lost")
+    assert lost.data["node"] == "fra-1"
+
+
 async def test_a_node_that_is_lost_for_long_is_forgotten() -> None:
     system = await three_regions()
     await system.kill(system.nodes["fra-1"])

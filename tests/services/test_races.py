@@ -21,14 +21,20 @@ class ContendedStore(MemoryStore):
         self.asked = 0
 
     async def admit(
-        self, proposal: Assignment, *, replaces: int | None, event: str, now: float
+        self,
+        proposal: Assignment,
+        *,
+        replaces: int | None,
+        event: str,
+        now: float,
+        spare: int | None = None,
     ) -> Admitted | Conflict:
         self.asked += 1
         if self.rivals:
             self.rivals -= 1
             rival = replace(proposal, session=f"rival-{self.asked}")
             await super().admit(rival, replaces=replaces, event=event, now=now)
-        return await super().admit(proposal, replaces=replaces, event=event, now=now)
+        return await super().admit(proposal, replaces=replaces, event=event, now=now, spare=spare)
 
 
 async def contended(rivals: int) -> tuple[System, ContendedStore]:
@@ -55,3 +61,11 @@ async def test_who_loses_every_time_is_told_to_come_again() -> None:
         await system.join("ana", "frankfurt")
     assert caught.value.code == "join-contended"
     assert store.asked == ADMIT_ATTEMPTS
+
+
+async def test_who_loses_counts_who_won() -> None:
+    system, store = await contended(100)
+    with pytest.raises(UnavailableError):
+        await system.join("ana", "frankfurt")
+    assert (await store.assignments_on(NodeId("fra-1")))[0].session == f"rival-{ADMIT_ATTEMPTS}"
+    assert (await system.fleet.node(NodeId("fra-1"))).placed == 1

@@ -13,7 +13,7 @@ from controlplane.core.session_rtt import CALM_S
 from controlplane.services.cascade import MOVE_GRACE_S
 from controlplane.services.changed_rooms import LATEST_S, QUIET_S
 from controlplane.services.planning import Planning
-from controlplane.services.rehoming import CONNECTING_S, ROOMS_PER_SWEEP, THREAD_FROM
+from controlplane.services.rehoming import CONNECTING_S, REST_S, ROOMS_PER_SWEEP, THREAD_FROM
 from controlplane.store.base import Admitted, Conflict
 from controlplane.store.memory import MemoryStore
 from tests.services.system import ROOM, System, a_join, parse
@@ -157,6 +157,15 @@ async def test_what_the_fleet_may_not_move_now_is_moved_a_minute_later() -> None
     assert system.rehomed.value == 6
 
 
+async def test_moves_are_spread_over_the_minute() -> None:
+    system = await europe("rehomes_per_fleet=60")
+    for room in ("a", "b"):
+        await parisians_in_frankfurt(system, RoomId(room))
+    await system.run(LOOKED_AT_S + REST_S + 1)
+    moved = {one.data["room"]: one.at for one in await system.events("participant.moved")}
+    assert moved["b"] - moved["a"] >= REST_S
+
+
 @pytest.mark.parametrize("most", [0, 2])
 async def test_a_fleet_limit_below_the_rooms_own_keeps_no_quiet_room_waiting(most: int) -> None:
     system = await europe(f"rehomes_per_fleet={most}")
@@ -192,11 +201,17 @@ class ContendedStore(MemoryStore):
     """Bob leaves, and Cem joins from another tab, just before they would be moved."""
 
     async def admit(
-        self, proposal: Assignment, *, replaces: int | None, event: str, now: float
+        self,
+        proposal: Assignment,
+        *,
+        replaces: int | None,
+        event: str,
+        now: float,
+        spare: int | None = None,
     ) -> Admitted | Conflict:
         if event == "participant.moved" and proposal.participant == "bob":
             await self.end(proposal.room, proposal.participant, epoch=None, reason="left", now=now)
-        return await super().admit(proposal, replaces=replaces, event=event, now=now)
+        return await super().admit(proposal, replaces=replaces, event=event, now=now, spare=spare)
 
 
 async def test_who_is_faster_is_left_alone() -> None:

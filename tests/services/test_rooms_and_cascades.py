@@ -77,7 +77,7 @@ async def test_a_room_shows_what_is_wanted_beside_what_is_reported() -> None:
     system.arrive(await system.join("bob", "virginia"))
     fra = system.nodes["fra-1"]
     fra.links = (LinkReport(ROOM, VIR, "up", ("t1",)), LinkReport(ROOM, SIN, "down"))
-    fra.link_figures = (LinkFigures(100, 3, 1), LinkFigures())
+    fra.link_figures = LinkFigures((100, 0), (3, 0), (1, 0))
     await system.run(0.5)
     view = await system.rooms.view(ROOM)
     assert [one.participant for one in view.participants] == ["ana", "bob"]

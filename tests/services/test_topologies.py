@@ -4,6 +4,7 @@ from controlplane.core.model import RoomId
 from controlplane.errors import InvalidInputError, PreconditionFailedError, UnavailableError
 from controlplane.services import topologies
 from controlplane.services.topologies import Topologies
+from controlplane.services.world import MeshRtts
 from tests.services.system import System, a_join, parse, three_regions
 
 
@@ -88,3 +89,12 @@ async def test_a_dry_run_tells_what_would_happen_and_does_nothing(
     ]
     assert diff.would_move_total == 3
     assert (await system.topologies.current()).version == 1
+
+
+async def test_round_trips_are_not_built_anew_for_who_asks_with_an_older_time() -> None:
+    system = await three_regions()
+    current = await system.topologies.current()
+    mesh = MeshRtts()
+    built = mesh.matrix(current, {}, now=100.0)
+    assert mesh.matrix(current, {}, now=99.5) is built
+    assert mesh.matrix(current, {}, now=98.0) is not built

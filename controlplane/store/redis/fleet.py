@@ -135,12 +135,13 @@ class Fleet:
 
     def put_links(self, node: NodeId, links: Sequence[LinkStatus]) -> None:
         """See Store.put_links: other replicas are told of states and tracks, not of each packet."""
-        before = {_link_field(one): _link_json(one) for one in self._hints.links_of(node)}
-        after = {_link_field(one): _link_json(one) for one in links}
+        before = {_link_field(one): one for one in self._hints.links_of(node)}
         self._hints.put_links(node, links)
-        for field, value in after.items():
-            if before.pop(field, None) != value:
-                self._add("links", field, value)
+        for one in links:
+            field = _link_field(one)
+            known = before.pop(field, None)
+            if known is None or (known.state, known.tracks) != (one.state, one.tracks):
+                self._add("links", field, _link_json(one))
         for field in before:
             self._add("links", field, "")
 

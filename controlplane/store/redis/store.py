@@ -123,10 +123,18 @@ class RedisStore(Reads):
     # --- atomic ---------------------------------------------------------------------------------
 
     async def admit(
-        self, proposal: Assignment, *, replaces: int | None, event: str, now: float
+        self,
+        proposal: Assignment,
+        *,
+        replaces: int | None,
+        event: str,
+        now: float,
+        spare: int | None = None,
     ) -> Admitted | Conflict:
         """See Store.admit."""
-        return await self._seats.admit(proposal, replaces=replaces, event=event, now=now)
+        return await self._seats.admit(
+            proposal, replaces=replaces, event=event, now=now, spare=spare
+        )
 
     async def end(
         self,
