@@ -5,6 +5,7 @@ Lines carry `logger: audit`, so that they can be kept apart and longer. What adm
 make any number, so their lines are few and count those that were left out.
 """
 
+import itertools
 import re
 import secrets
 from collections.abc import Mapping
@@ -26,6 +27,10 @@ REFUSALS_PER_MINUTE = 30
 """Lines. Somebody who tries keys is seen by a few as well as by all."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_PROCESS = secrets.token_hex(4)
+_numbers = itertools.count(1)
+"""Ids of our own: of all requests of all processes. To roll dice for each would be a twentieth of a repeat's cost."""
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +64,9 @@ class Attempt:
 
 def accepted_request_id(sent: str | None) -> str:
     """Return the id that a caller gave its request, or one of our own where it gave none that a log can hold."""
-    return sent if sent and _REQUEST_ID.fullmatch(sent) else secrets.token_hex(8)
+    if sent and _REQUEST_ID.fullmatch(sent):
+        return sent
+    return f"{_PROCESS}{next(_numbers):08x}"
 
 
 class Audit:

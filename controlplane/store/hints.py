@@ -14,9 +14,17 @@ class Hints:
     def __init__(self) -> None:
         self.topology: StoredTopology | None = None
         self.nodes: dict[NodeId, Node] = {}
+        """To be read; put_node and drop_node change it."""
         self.drains: dict[NodeId, Drain] = {}
         self.learned = LearnedRtts()
         self._links: dict[NodeId, dict[RoomId, list[LinkStatus]]] = {}
+        self._all_nodes: Mapping[NodeId, Node] | None = None
+        """What was told last of the nodes, as long as it holds: it is asked for more often than a node changes."""
+
+    def put_node(self, node: Node) -> None:
+        """Replace what is known of a node."""
+        self.nodes[node.id] = node
+        self._all_nodes = None
 
     def put_links(self, node: NodeId, links: Sequence[LinkStatus]) -> None:
         """Replace what this node, as sender, said of its links."""
@@ -48,12 +56,15 @@ class Hints:
     def drop_node(self, node: NodeId) -> None:
         """Forget a node."""
         self.nodes.pop(node, None)
+        self._all_nodes = None
         self.drains.pop(node, None)
         self._links.pop(node, None)
 
     def all_nodes(self) -> Mapping[NodeId, Node]:
         """Return the nodes as they are now."""
-        return MappingProxyType(dict(self.nodes))
+        if self._all_nodes is None:
+            self._all_nodes = MappingProxyType(dict(self.nodes))
+        return self._all_nodes
 
     def all_drains(self) -> Mapping[NodeId, Drain]:
         """Return the drains as they are now."""

@@ -179,7 +179,7 @@ class MemoryStore(Reads):
 
     async def put_node(self, node: Node) -> None:
         """See Store.put_node."""
-        self._hints.nodes[node.id] = node
+        self._hints.put_node(node)
 
     async def drop_node(self, node: NodeId) -> None:
         """See Store.drop_node."""

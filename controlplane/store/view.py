@@ -30,6 +30,8 @@ class View:
         self._rooms: dict[RoomId, dict[ParticipantId, Assignment]] = {}
         self._sums: dict[RoomId, Sums] = {}
         self._on_node: dict[NodeId, dict[Key, None]] = {}
+        self._told_of_node: dict[NodeId, Sequence[Assignment]] = {}
+        """What was told last of a node's people, as long as it holds: every report asks, few change anything."""
         self._left: OrderedDict[Key, int] = OrderedDict()
         self._leases: list[tuple[float, Key]] = []
         self._looked_at: dict[Key, float] = {}
@@ -82,7 +84,12 @@ class View:
 
     def on_node(self, node: NodeId) -> Sequence[Assignment]:
         """Return the live assignments of a node."""
-        return [self._rooms[room][who] for room, who in self._on_node.get(node, {})]
+        told = self._told_of_node.get(node)
+        if told is None:
+            told = tuple([self._rooms[room][who] for room, who in self._on_node.get(node, {})])
+            if told:
+                self._told_of_node[node] = told
+        return told
 
     def expired(self, *, now: float, limit: int) -> Sequence[Assignment]:
         """Return up to `limit` live assignments whose lease is over; costs only what is due."""
@@ -112,6 +119,7 @@ class View:
             self._left.pop(key, None)
         self._rooms.setdefault(room, {})[who] = assignment
         self._on_node.setdefault(assignment.node, {})[key] = None
+        self._told_of_node.pop(assignment.node, None)
         if before is None or _weight(before) != _weight(assignment):
             self._sums[room] = adding(without(self._sums.get(room, NOBODY), before), assignment)
         looked_at = self._looked_at.get(key)
@@ -145,6 +153,7 @@ class View:
 
     def _leave_node(self, live: Assignment, key: Key) -> None:
         here = self._on_node[live.node]
+        self._told_of_node.pop(live.node, None)
         del here[key]
         if not here:
             del self._on_node[live.node]

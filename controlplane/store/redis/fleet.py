@@ -120,7 +120,7 @@ class Fleet:
 
     def put_node(self, node: Node) -> None:
         """See Store.put_node."""
-        self._hints.nodes[node.id] = node
+        self._hints.put_node(node)
         self._add("nodes", node.id, _node_json(node, self._clock))
 
     def drop_node(self, node: NodeId) -> None:
@@ -326,7 +326,7 @@ class Fleet:
         found = _node(json.loads(value), self._clock)
         known = self._hints.nodes.get(node)
         if known is None or known.heard_at <= found.heard_at or found.replica != self._origin:
-            self._hints.nodes[node] = found
+            self._hints.put_node(found)
 
     def _take_drain(self, field: str, value: str) -> None:
         if value:
