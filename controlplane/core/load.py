@@ -4,8 +4,6 @@ Stale load is what makes herds: ninety joins within one report interval all see 
 placement counts as a participant until a report shows it (or it is clear that nobody came).
 """
 
-from math import ceil
-
 from controlplane.core.model import Node
 
 ROOM_HEADROOM = 0.9
@@ -26,9 +24,6 @@ CROWDED_MS = 30.0
 """From 70 % the cost climbs by 30 ms until the node is full: the next region takes over gradually, before the first
 refusal and not at it."""
 
-ROUNDING = 1e-6
-"""Of a place: what is left of it when fractions of a capacity are added up."""
-
 
 def reported_load(load: float, participants: int, capacity: int) -> float:
     """Return the fraction of a node's capacity in use: what it says, and never less than its people are."""
@@ -38,12 +33,6 @@ def reported_load(load: float, participants: int, capacity: int) -> float:
 def corrected_load(node: Node, placed: int) -> float:
     """Return the fraction of the capacity in use; `placed` are own placements that its last report cannot know."""
     return node.load + placed / max(1, node.capacity) if placed else node.load
-
-
-def spare_places(node: Node, placed: int) -> int:
-    """Return how many more could be placed on the node after the next one, at its corrected load."""
-    left = (1 - corrected_load(node, placed)) * node.capacity
-    return ceil(max(ROUNDING, left - ROUNDING)) - 1
 
 
 def is_ramping(node: Node, placed: int) -> bool:

@@ -10,7 +10,6 @@ import structlog
 
 from controlplane.core.allocate import Refused, allocate
 from controlplane.core.learned import network_of
-from controlplane.core.load import spare_places
 from controlplane.core.model import Assignment, Join, NodeState, ParticipantId, RoomId, RttSource
 from controlplane.core.place import Place, find_place
 from controlplane.core.probes import plan_more, plan_probes
@@ -242,12 +241,9 @@ class Joins:
                 unreachable=(current.unreachable | join.exclude_nodes) & world.nodes.keys(),
             )
         key = (join.room, join.participant)
-        spare = spare_places(world.nodes[decision.node], world.placed.get(decision.node, 0))
         self._placements.note(decision.node, key, now=now)
         replaces = current.epoch if current else None
-        outcome = await self._store.admit(
-            proposal, replaces=replaces, event=event, now=now, spare=spare
-        )
+        outcome = await self._store.admit(proposal, replaces=replaces, event=event, now=now)
         self._placements.settle(outcome, key, now=now)
         if not isinstance(outcome, Admitted):
             return None

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import structlog
 
 from controlplane.core.allocate import Refused, allocate_again
-from controlplane.core.load import spare_places
 from controlplane.core.model import Assignment, NodeId
 from controlplane.core.rtt import completed
 from controlplane.core.sums import without
@@ -98,7 +97,6 @@ class Mover:
             return False
         decision = replace(decision, because=(move.reason, *decision.because))
         key = (one.room, one.participant)
-        spare = spare_places(world.nodes[decision.node], world.placed.get(decision.node, 0))
         self._placements.note(decision.node, key, now=now)
         # No rehome, so `moved_at` stays: it is about moves that nobody has to make.
         outcome = await self._store.admit(
@@ -106,7 +104,6 @@ class Mover:
             replaces=one.epoch,
             event="participant.moved",
             now=now,
-            spare=spare,
         )
         self._placements.settle(outcome, key, now=now)
         if not isinstance(outcome, Admitted):

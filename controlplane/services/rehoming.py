@@ -20,7 +20,6 @@ import structlog
 
 from controlplane.core.allocate import MAX_FALLBACKS, Refused, allocate_again
 from controlplane.core.explain import explain_rehome
-from controlplane.core.load import spare_places
 from controlplane.core.model import (
     Assignment,
     Decision,
@@ -203,14 +202,12 @@ class Rehoming:
         if decision is None:
             return False
         key = (one.room, one.participant)
-        spare = spare_places(world.nodes[decision.node], world.placed.get(decision.node, 0))
         self._placements.note(decision.node, key, now=now)
         outcome = await self._store.admit(
             replace(reseated(one, decision, now=now), moved_at=now),
             replaces=one.epoch,
             event="participant.moved",
             now=now,
-            spare=spare,
         )
         self._placements.settle(outcome, key, now=now)
         if not isinstance(outcome, Admitted):

@@ -4,7 +4,7 @@ from controlplane.core.model import LinkStatus, Node, NodeId, NodeState, Region
 from controlplane.core.session import NodeHello, NodeReport
 
 NEWS_SHARE = 0.02
-"""Of a node's capacity: a load that moves by less decides no placement. People are counted one by one."""
+"""Of a node's capacity: a load that moves by less decides no placement."""
 
 
 def registered(
@@ -37,13 +37,14 @@ def registered(
 
 def is_news(before: Node, after: Node) -> bool:
     """Return whether other replicas should know at once what a report says of the node itself."""
+    full = max(1, before.capacity)
     return (
         (before.replica, before.region, before.trunk_target)
         != (after.replica, after.region, after.trunk_target)
         or after.rtts is not before.rtts
         or abs(after.load - before.load) >= NEWS_SHARE
-        # Who is reported is no longer on the way: each one has to be in one of the two numbers.
-        or after.participants != before.participants
+        or abs(after.participants - before.participants) / full >= NEWS_SHARE
+        or (after.participants == 0) != (before.participants == 0)
     )
 
 

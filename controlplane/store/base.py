@@ -137,13 +137,7 @@ class Store(Protocol):
     # --- atomic ---------------------------------------------------------------------------------
 
     async def admit(
-        self,
-        proposal: Assignment,
-        *,
-        replaces: int | None,
-        event: str,
-        now: float,
-        spare: int | None = None,
+        self, proposal: Assignment, *, replaces: int | None, event: str, now: float
     ) -> Admitted | Conflict:
         """Put `proposal` in force, its epoch replaced by one above it and above all that the participant ever had.
 
@@ -152,10 +146,6 @@ class Store(Protocol):
         `created=False`, its `expires_at` (never backwards) and, where the proposal has any, its `rtts` and `network`
         taken from the proposal. A live assignment whose epoch is not `replaces` gives `Conflict`; so does `replaces`
         without a live assignment, or somebody who left meanwhile would be brought back.
-
-        `spare` says how many places the node has beside this one, as far as the caller knows. When other replicas gave
-        away more than those, and the caller could not know it yet, the answer is `Conflict`, too: with them known. None
-        is for somebody whom the node has let in already.
 
         `event` is the type of the event that is appended (participant.assigned or participant.moved); a move's
         reason is the first sentence of the decision.

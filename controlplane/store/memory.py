@@ -70,13 +70,7 @@ class MemoryStore(Reads):
     # --- atomic ---------------------------------------------------------------------------------
 
     async def admit(
-        self,
-        proposal: Assignment,
-        *,
-        replaces: int | None,
-        event: str,
-        now: float,
-        spare: int | None = None,  # noqa: ARG002  there is nobody of whom the caller did not know
+        self, proposal: Assignment, *, replaces: int | None, event: str, now: float
     ) -> Admitted | Conflict:
         """See Store.admit."""
         key = key_of(proposal)

@@ -6,13 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.core.load import (
-    corrected_load,
-    is_ramping,
-    load_ms,
-    reported_load,
-    spare_places,
-)
+from controlplane.core.load import corrected_load, is_ramping, load_ms, reported_load
 from tests.core.build import node
 
 
@@ -63,16 +57,3 @@ def test_the_cost_of_load_grows_strictly_and_little_while_there_is_room() -> Non
     # A millisecond or two for an emptier node; tens before a full one is chosen over the next region.
     assert costs[50] < 3
     assert costs[100] > 15
-
-
-@given(st.integers(0, 400), st.integers(0, 400), st.integers(1, 400))
-def test_spare_places_are_those_that_are_left_beside_the_next_one(
-    here: int, placed: int, capacity: int
-) -> None:
-    one = node("n", "eu-paris", load=min(here, capacity) / capacity, capacity=capacity)
-    left = capacity - min(here, capacity) - placed
-    assert spare_places(one, placed) == max(0, left - 1)
-
-
-def test_a_node_that_is_beyond_full_has_no_spare_places() -> None:
-    assert spare_places(node("n", "eu-paris", load=3.0, capacity=1), 0) == 0

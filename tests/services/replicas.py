@@ -45,18 +45,10 @@ class SharedStore(MemoryStore):
         return StoreHealth(self.mode, 0.0, "a test says so" if self.mode == "degraded" else "")
 
     async def admit(
-        self,
-        proposal: Assignment,
-        *,
-        replaces: int | None,
-        event: str,
-        now: float,
-        spare: int | None = None,
+        self, proposal: Assignment, *, replaces: int | None, event: str, now: float
     ) -> Admitted | Conflict:
         before = self._view.live((proposal.room, proposal.participant))
-        outcome = await super().admit(
-            proposal, replaces=replaces, event=event, now=now, spare=spare
-        )
+        outcome = await super().admit(proposal, replaces=replaces, event=event, now=now)
         if isinstance(outcome, Admitted):
             self._tell(Change(before, outcome.assignment))
         return outcome

@@ -21,20 +21,14 @@ class ContendedStore(MemoryStore):
         self.asked = 0
 
     async def admit(
-        self,
-        proposal: Assignment,
-        *,
-        replaces: int | None,
-        event: str,
-        now: float,
-        spare: int | None = None,
+        self, proposal: Assignment, *, replaces: int | None, event: str, now: float
     ) -> Admitted | Conflict:
         self.asked += 1
         if self.rivals:
             self.rivals -= 1
             rival = replace(proposal, session=f"rival-{self.asked}")
             await super().admit(rival, replaces=replaces, event=event, now=now)
-        return await super().admit(proposal, replaces=replaces, event=event, now=now, spare=spare)
+        return await super().admit(proposal, replaces=replaces, event=event, now=now)
 
 
 async def contended(rivals: int) -> tuple[System, ContendedStore]:

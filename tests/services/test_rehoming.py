@@ -201,17 +201,11 @@ class ContendedStore(MemoryStore):
     """Bob leaves, and Cem joins from another tab, just before they would be moved."""
 
     async def admit(
-        self,
-        proposal: Assignment,
-        *,
-        replaces: int | None,
-        event: str,
-        now: float,
-        spare: int | None = None,
+        self, proposal: Assignment, *, replaces: int | None, event: str, now: float
     ) -> Admitted | Conflict:
         if event == "participant.moved" and proposal.participant == "bob":
             await self.end(proposal.room, proposal.participant, epoch=None, reason="left", now=now)
-        return await super().admit(proposal, replaces=replaces, event=event, now=now, spare=spare)
+        return await super().admit(proposal, replaces=replaces, event=event, now=now)
 
 
 async def test_who_is_faster_is_left_alone() -> None:

@@ -33,11 +33,6 @@ class RedisClock:
         """Return what time it is for Redis."""
         return self.to_redis_ms(self.now())
 
-    @property
-    def is_known(self) -> bool:
-        """Whether this server has been asked for its time."""
-        return bool(self._samples)
-
     def to_redis_ms(self, local: float) -> int:
         """Return a time of this process in milliseconds of Redis."""
         return round((local + self._offset) * 1000)

@@ -28,8 +28,7 @@ class Names:
         self.log = f"{self.tag}:log"
         """STREAM: every change and every event."""
         self.meta = f"{self.tag}:meta"
-        """HASH: how many entries each log had, generation, name of the data set. Beside it, with `:to:NODE` and
-        `:to:NODE:REPLICA` behind its name, SORTED SETs: log numbers of the latest admissions to a node."""
+        """HASH: how many entries each log had, generation, name of the data set."""
         self.fleet_log = f"{self.tag}:fleet"
         """STREAM: changes of the hashes below, and of the topology."""
         self.learned = f"{self.tag}:learned"

@@ -37,13 +37,8 @@ LATE = "ended before, as another replica knew"
 FAILOVER_S = 30.0
 """What a generation adds to epochs; lua/common.lua has the same."""
 
-FULL, TOO_LATE = b"full", b"late"
-"""Answers of the script when others filled the node, of which this replica has yet to read; and when Redis finds it
-after it was given up."""
-
 IN_FLIGHT_S = 1.0
-"""What a replica that goes on alone adds: a call that failed may have been done, a moment later than it was sent. One
-that a frozen Redis finds later than this is not done any more."""
+"""What a replica that goes on alone adds: a call that failed may have been done, a moment later than it was sent."""
 
 log = structlog.get_logger(__name__)
 
@@ -88,13 +83,7 @@ class Seats:
     # --- atomic ---------------------------------------------------------------------------------
 
     async def admit(
-        self,
-        proposal: Assignment,
-        *,
-        replaces: int | None,
-        event: str,
-        now: float,
-        spare: int | None = None,
+        self, proposal: Assignment, *, replaces: int | None, event: str, now: float
     ) -> Admitted | Conflict:
         """See Store.admit."""
         key = key_of(proposal)
@@ -103,18 +92,14 @@ class Seats:
             return settled
         wanted, shard = packed(proposal), self._shard(key)
         before = self._view.live(key)
-        until_ms = self._until_ms()
         try:
             await self._sender(key).send_first(key)
-            reply = await self._call_admit(wanted, replaces, event, before, now, spare, until_ms)
+            reply = await self._call_admit(shard, wanted, replaces, event, before, now)
         except Away:
             # Others may have been faster in the meantime.
             settled = self._settled(proposal, replaces, now)
-            return settled or self._admit_alone(wanted, event, before, now, until_ms)
+            return settled or self._admit_alone(wanted, event, before, now)
         first, *rest = reply.values
-        if first == FULL:
-            await shard.read_again()
-            return Conflict(self._view.live(key))
         if first:
             admitted = replace(wanted, epoch=int(first))
             if admitted.epoch > self._view.last_epoch(key):
@@ -139,9 +124,7 @@ class Seats:
             reply = await shard.call(
                 "end", shard.names.of(key), self._origin, *key,
                 "" if epoch is None else epoch, int(if_expired), reason, repr(now), LOG_LENGTH,
-                self._until_ms() if self._clock.is_known else "",
             )  # fmt: skip
-            _in_time(reply)
         except Away:
             return self._end_alone(key, epoch, reason, now, if_expired=if_expired)
         what, found = reply.values
@@ -163,26 +146,22 @@ class Seats:
 
     async def _call_admit(
         self,
+        shard: Shard,
         wanted: Assignment,
         replaces: int | None,
         event: str,
         before: Assignment | None,
         now: float,
-        spare: int | None,
-        until_ms: int,
     ) -> Reply:
         key = key_of(wanted)
-        shard = self._shard(key)
-        reply = await shard.call(
+        return await shard.call(
             "admit", shard.names.of(key), self._origin, *key,
             "" if replaces is None else replaces,
             max(wanted.epoch, self._view.last_epoch(key)),
             wanted.session, ms(stored_lease(wanted, now)), shard.generation,
             *records.encode(wanted), event, repr(now), before.node if before else "", LOG_LENGTH,
-            shard.born, wanted.node, "" if spare is None else spare, shard.log_number,
-            until_ms if self._clock.is_known else "",
+            shard.born,
         )  # fmt: skip
-        return _in_time(reply)
 
     def _settled(
         self, proposal: Assignment, replaces: int | None, now: float
@@ -207,25 +186,21 @@ class Seats:
     # --- alone ----------------------------------------------------------------------------------
 
     def _admit_alone(
-        self,
-        wanted: Assignment,
-        event: str,
-        before: Assignment | None,
-        now: float,
-        until_ms: int,
+        self, wanted: Assignment, event: str, before: Assignment | None, now: float
     ) -> Admitted:
         key = key_of(wanted)
-        admitted = replace(wanted, epoch=self._own_epoch(key, wanted.epoch, until_ms))
+        admitted = replace(wanted, epoch=self._own_epoch(key, wanted.epoch, now))
         self._put(admitted, lease=0.0)
         from_node = before.node if before else ""
         self._sender(key).add(key, Due(Part.ALL, event=event, at=now, from_node=from_node))
         return Admitted(admitted, created=True, degraded=True)
 
-    def _own_epoch(self, key: Key, floor: int, until_ms: int) -> int:
-        """Return an epoch above all that this replica knows of, and above what Redis may give until then."""
-        ahead = ms(FAILOVER_S * self._shard(key).generation)
+    def _own_epoch(self, key: Key, floor: int, now: float) -> int:
+        """Return an epoch above all that this replica knows of, and above what Redis may have given meanwhile."""
+        ahead = IN_FLIGHT_S + FAILOVER_S * self._shard(key).generation
         above = max(self._view.last_epoch(key), floor)
-        return max(until_ms + ahead, (above >> 10) + 1) << 10 | self._slot()
+        ms = max(self._clock.to_redis_ms(now + ahead), (above >> 10) + 1)
+        return ms << 10 | self._slot()
 
     def _end_alone(
         self, key: Key, epoch: int | None, reason: str, now: float, *, if_expired: bool
@@ -343,10 +318,6 @@ class Seats:
 
     # --- inside ---------------------------------------------------------------------------------
 
-    def _until_ms(self) -> int:
-        """Return until when Redis may do what is asked of it now; after that this replica has gone on alone."""
-        return self._clock.to_redis_ms(self._clock.now() + IN_FLIGHT_S)
-
     def _shard(self, key: Key) -> Shard:
         return self._shards[partition_of(key[0], len(self._shards))]
 
@@ -370,13 +341,6 @@ class Seats:
     def _decoded(self, key: Key, header: records.Header) -> Assignment:
         lease = self._clock.to_local(header.lease_ms)
         return records.decode(header, *key, expires_at=lease)
-
-
-def _in_time(reply: Reply) -> Reply:
-    """Return the reply. Raises Away when Redis found the request too late."""
-    if reply.values[0] == TOO_LATE:
-        raise Away("Redis found it too late")
-    return reply
 
 
 def _is_news(known: Rtts, new: Rtts) -> bool:

@@ -123,18 +123,10 @@ class RedisStore(Reads):
     # --- atomic ---------------------------------------------------------------------------------
 
     async def admit(
-        self,
-        proposal: Assignment,
-        *,
-        replaces: int | None,
-        event: str,
-        now: float,
-        spare: int | None = None,
+        self, proposal: Assignment, *, replaces: int | None, event: str, now: float
     ) -> Admitted | Conflict:
         """See Store.admit."""
-        return await self._seats.admit(
-            proposal, replaces=replaces, event=event, now=now, spare=spare
-        )
+        return await self._seats.admit(proposal, replaces=replaces, event=event, now=now)
 
     async def end(
         self,

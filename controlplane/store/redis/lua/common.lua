@@ -3,7 +3,6 @@
 local HOUR_MS = 3600000
 local GONE_MS = 900000 -- how long the epoch of somebody who left is kept: longer than a replica goes on by itself unseen
 local FAILOVER_MS = 30000 -- what a fail-over puts between its epochs and those that were lost: more than clocks differ
-local TO_LENGTH = 512 -- admissions to one node that are kept: ten times what is between two readings of the log
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -32,7 +31,6 @@ end
 local function append(log, meta, limit, ...)
   local number = redis.call('HINCRBY', meta, log, 1)
   redis.call('XADD', log, 'MAXLEN', '~', limit, '*', 'n', number, ...)
-  return number
 end
 
 local function put(room, participant, r, now)
