@@ -167,7 +167,9 @@ async def test_a_key_frame_is_asked_for_until_it_comes(
                 await pass_on(data)
 
         transport._handle_rtcp_data = lose_two  # type: ignore[method-assign]
-        await asyncio.sleep(1)  # the key frame that the encoder begins with is over
+        await asyncio.sleep(
+            2
+        )  # the key frame that the encoder begins with is over, on a slow machine, too
         await bob.subscribe(video=1, audio=0)
         async with counting(bob):
             await decodes(bob, m0=3)
