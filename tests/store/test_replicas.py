@@ -101,6 +101,10 @@ class One:
         )
         self.store = await self.stack.enter_async_context(opened)
 
+    def seats(self) -> dict[Key, int]:
+        """Return everybody's epoch, as this replica knows them."""
+        return {(seat.room, seat.participant): seat.epoch for seat in self.store._view}
+
     async def reopen(self) -> None:
         await self.stack.aclose()
         await self.open()
@@ -247,14 +251,22 @@ class ReplicasMachine(RuleBasedStateMachine):
             for key, grants in self.granted.items()
             if (top := max(grants)) > self.ended.get(key, 0)
         }
+        self.run(self._agreed(expected))
         for one in self.both:
-            found = {(seat.room, seat.participant): seat.epoch for seat in one.store._view}
+            found = one.seats()
             if found != expected:
                 self._broke(f"a replica has {found}, what was answered is {expected}")
             one.known = {key: max(grants) for key, grants in self.granted.items()}
         if (found := self.run(self._in_redis())) != expected:
             self._broke(f"Redis has {found}, what was answered is {expected}")
         self.settled = True
+
+    async def _agreed(self, expected: dict[Key, int]) -> None:
+        """Give what was read a moment to be taken in: that nothing is due does not say that it was."""
+        for _ in range(200):
+            if all(one.seats() == expected for one in self.both):
+                return
+            await asyncio.sleep(0.01)
 
     async def _talked(self) -> None:
         """Wait until nothing is due and everything is read."""
