@@ -32,13 +32,14 @@ from controlplane.adapters.clock import SystemClock
 from controlplane.core.model import Assignment, ParticipantId, RoomId
 from controlplane.store.base import Admitted, Conflict
 from controlplane.store.redis import commit, connect, shard, store
-from controlplane.store.redis.connect import Connector, Link, connector_of
+from controlplane.store.redis.connect import connector_of
 from controlplane.store.redis.scripts import Scripts
 from controlplane.store.redis.store import RedisStore
 from controlplane.store.redis.target import parse_target
 from controlplane.store.view import Key
 from tests.store.build import LEASE_S, proposal
 from tests.store.servers import RedisServer
+from tests.store.wire import Wire
 
 T = TypeVar("T")
 
@@ -59,26 +60,6 @@ nodes = st.sampled_from(["n1", "n2", "n3"])
 replicas = st.sampled_from([0, 1])
 
 _names = itertools.count()
-
-
-class Wire:
-    """A way to Redis that can be cut."""
-
-    def __init__(self, connector: Connector) -> None:
-        self._connector = connector
-        self.is_cut = False
-
-    @property
-    def partitions(self) -> int:
-        return self._connector.partitions
-
-    async def connect(self, partition: int) -> Link:
-        if self.is_cut:
-            raise ConnectionError("cut")
-        return await self._connector.connect(partition)
-
-    async def close(self) -> None:
-        await self._connector.close()
 
 
 class One:
