@@ -144,14 +144,21 @@ class Judge:
                 one.judged_since = min(one.judged_since, now)
 
     async def _judged(self) -> list[Node]:
-        """Return the nodes that are this replica's to judge, in order of id."""
+        """Return the nodes that are this replica's to judge, in order of id.
+
+        Those that another replica heard only as long as the replicas hear of each other: cut off from what they share,
+        a replica that lives seems dead, and its nodes silent.
+        """
         nodes = await self._store.nodes()
         for gone in [id_ for id_ in self._tracking.ids() if id_ not in nodes]:
             self._forget(gone)
+        is_apart = (await self._store.health()).mode == "degraded"
         mine: list[Node] = []
         for id_ in sorted(nodes):
-            if self._duties.judges(nodes[id_]):
-                mine.append(nodes[id_])
+            node = nodes[id_]
+            is_heard = node.replica == self._duties.me
+            if self._duties.judges(node) and (is_heard or not is_apart):
+                mine.append(node)
             elif (tracked := self._tracking.look(id_)) is not None:
                 tracked.judged_since = None
         return mine

@@ -273,3 +273,19 @@ async def test_while_the_state_is_out_of_reach_nobody_is_given_up(
     replicas.stores["a"].mode = "normal"
     await replicas.run(1)
     assert await lost(replicas) == ["fra-1"]
+
+
+async def test_who_is_cut_off_does_not_take_the_nodes_of_others_for_silent() -> None:
+    """A replica beside a Redis that is cut off hears no other one: the others are gone, as far as it can see."""
+    replicas = await two_replicas()
+    replicas.stores["a"].mode = "degraded"
+    gone = replicas.together.alive.pop("b")
+    del replicas.alive["b"]
+    await replicas.run(60)
+    assert await state(replicas, SIN) is NodeState.SERVING
+    assert (await replicas["a"].join("ana", "singapore")).assignment.node == SIN
+    replicas.stores["a"].mode = "normal"
+    replicas.together.alive["b"] = gone
+    replicas.alive["b"] = replicas["b"]
+    await replicas.run(60)
+    assert await lost(replicas) == []
