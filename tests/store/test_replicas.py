@@ -232,7 +232,6 @@ class ReplicasMachine(RuleBasedStateMachine):
             for key, grants in self.granted.items()
             if (top := max(grants)) > self.ended.get(key, 0)
         }
-        self.run(self._agreed(expected))
         for one in self.both:
             found = one.seats()
             if found != expected:
@@ -241,13 +240,6 @@ class ReplicasMachine(RuleBasedStateMachine):
         if (found := self.run(self._in_redis())) != expected:
             self._broke(f"Redis has {found}, what was answered is {expected}")
         self.settled = True
-
-    async def _agreed(self, expected: dict[Key, int]) -> None:
-        """Give what was read a moment to be taken in: that nothing is due does not say that it was."""
-        for _ in range(200):
-            if all(one.seats() == expected for one in self.both):
-                return
-            await asyncio.sleep(0.01)
 
     async def _talked(self) -> None:
         """Wait until nothing is due and everything is read."""

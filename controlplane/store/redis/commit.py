@@ -77,16 +77,17 @@ class Committer:
         self.unsafe = False
         """No replica confirmed the last batch."""
 
-    async def call(self, script: Name, keys: Sequence[str], *args: Value) -> Reply:
-        """Run a script. Raises Away."""
+    def call(self, script: Name, keys: Sequence[str], *args: Value) -> "asyncio.Future[Reply]":
+        """Run a script behind all that were called before. Awaiting it raises Away."""
+        done: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         if self.link is None:
-            raise Away(self.why)
-        if len(self._waiting) >= MAX_WAITING:
-            raise Away(f"{MAX_WAITING} calls wait")
-        call = _Call(script, keys, args, asyncio.get_running_loop().create_future())
-        self._waiting.append(call)
-        self._wake.set()
-        return await call.done
+            done.set_exception(Away(self.why))
+        elif len(self._waiting) >= MAX_WAITING:
+            done.set_exception(Away(f"{MAX_WAITING} calls wait"))
+        else:
+            self._waiting.append(_Call(script, keys, args, done))
+            self._wake.set()
+        return done
 
     def lose(self, why: str) -> None:
         """Give the link up: whoever waits is told."""

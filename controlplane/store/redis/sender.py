@@ -1,12 +1,14 @@
 """Brings what is due of one partition into Redis, as soon as there is a way."""
 
 import asyncio
-from typing import Protocol
+from collections import Counter
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Protocol
 
 from controlplane.core.model import Assignment
 from controlplane.store.redis import records
 from controlplane.store.redis.clock import RedisClock
-from controlplane.store.redis.commit import Away, Reply, Value
+from controlplane.store.redis.commit import Away, Reply
 from controlplane.store.redis.leases import Leases, ms, stored_lease
 from controlplane.store.redis.names import LOG_LENGTH
 from controlplane.store.redis.outbox import Due, Outbox, Part
@@ -43,7 +45,8 @@ class Sender:
         self._origin = origin
         self._taker = taker
         self._wake = asyncio.Event()
-        self._on_the_way: set[Key] = set()
+        self._on_the_way: Counter[Key] = Counter()
+        """How many calls of each have no answer yet."""
         self._behind: set[Key] = set()
         """Of whom a record was passed over because the next one of this replica's own has it, too."""
 
@@ -81,7 +84,7 @@ class Sender:
             await self._wake.wait()
             self._wake.clear()
             while len(self.outbox) and self._shard.is_up:
-                await asyncio.gather(*(self._send(*one) for one in self.outbox.take(AT_ONCE)))
+                await asyncio.gather(*[self._send(*one) for one in self.outbox.take(AT_ONCE)])
 
     async def send_first(self, key: Key) -> None:
         """Send what is due of somebody whom a script is going to judge."""
@@ -89,42 +92,54 @@ class Sender:
         if due is not None:
             await self._send(key, due)
 
-    async def _send(self, key: Key, due: Due) -> None:
-        self._on_the_way.add(key)
+    def _send(self, key: Key, due: Due) -> Coroutine[Any, Any, None]:
+        """Call now, so that whatever is called later comes behind it; return what waits for the answer."""
+        now, live = self._clock.now(), self._view.live(key)
+        lease = stored_lease(live, now) if live else 0.0
+        call = self._push_end(key, due) if due.ended else self._push(live, due, lease)
+        self._on_the_way[key] += 1
+        return self._answered(key, due, call, lease_until=now + lease)
+
+    def _push_end(self, key: Key, due: Due) -> Awaitable[Reply]:
+        return self._shard.call(
+            "push_end", self._shard.names.of(key), self._origin, *key,
+            due.ended, due.reason, repr(due.at), LOG_LENGTH,
+        )  # fmt: skip
+
+    def _push(self, live: Assignment | None, due: Due, lease: float) -> Awaitable[Reply] | None:
+        """Return the call, None for somebody who has gone meanwhile: that is told in another way."""
+        if live is None:
+            return None
+        key = key_of(live)
+        return self._shard.call(
+            "push", self._shard.names.of(key), self._origin, *key,
+            live.epoch, live.session, ms(lease), int(due.shorter), *_parts(live, due.parts),
+            due.event, repr(due.at), due.from_node, LOG_LENGTH,
+        )  # fmt: skip
+
+    async def _answered(
+        self, key: Key, due: Due, call: Awaitable[Reply] | None, *, lease_until: float
+    ) -> None:
         try:
-            reply = await self._push(key, due)
+            what, *rest = (await call).values if call else (b"",)
         except Away:
             self.outbox.put_back(key, due)
             return
+        except asyncio.CancelledError:
+            self.outbox.put_back(key, due)
+            raise
         finally:
-            self._on_the_way.discard(key)
-        what, *rest = reply.values if reply else (b"ok",)
+            self._on_the_way[key] -= 1
+            if not self._on_the_way[key]:
+                del self._on_the_way[key]
         if what == b"newer":
             self._taker.take(key, rest[0], own=False)
         elif what == b"gone":
             self._taker.take_end(key, int(rest[0]), own=False)
         elif what == b"missing":
             self.add(key, Due(Part.ALL))
-
-    async def _push(self, key: Key, due: Due) -> Reply | None:
-        keys = self._shard.names.of(key)
-        if due.ended:
-            return await self._shard.call(
-                "push_end", keys, self._origin, *key, due.ended, due.reason, repr(due.at), LOG_LENGTH
-            )  # fmt: skip
-        live = self._view.live(key)
-        if live is None:
-            return None
-        now = self._clock.now()
-        lease = stored_lease(live, now)
-        args: tuple[Value, ...] = (
-            live.epoch, live.session, ms(lease), int(due.shorter), *_parts(live, due.parts),
-            due.event, repr(due.at), due.from_node, LOG_LENGTH,
-        )  # fmt: skip
-        reply = await self._shard.call("push", keys, self._origin, *key_of(live), *args)
-        if reply.values[0] == b"ok":
-            self._leases.note(key, now + lease)
-        return reply
+        elif what == b"ok" and not due.ended:
+            self._leases.note(key, lease_until)
 
 
 def _parts(live: Assignment, wanted: Part) -> tuple[bytes, bytes, bytes]:
