@@ -22,7 +22,7 @@ from controlplane.api.enrollment_grpc import EnrollmentCertificate, EnrollmentSe
 from controlplane.api.grpc_server import GrpcServer
 from controlplane.api.http.operation import docs_page
 from controlplane.api.http.server import http_app
-from controlplane.api.limits import Connections, GuardedSite, limited_runner
+from controlplane.api.limits import limited_connections, limited_runner
 from controlplane.api.metrics import Metrics
 from controlplane.api.node_sessions import NodeSessions
 from controlplane.api.overload import Overload
@@ -53,6 +53,7 @@ from controlplane.services.turn_servers import TurnServers
 from controlplane.services.world import MeshRtts, Worlds
 from controlplane.store.base import Store
 from controlplane.store.memory import MemoryStore
+from guard.connections import GuardedSite
 
 SWEEP_INTERVAL_S = 0.25
 """How late a lost node is noticed at worst, beside the seconds that liveness itself takes."""
@@ -289,7 +290,7 @@ def _certificates(context: ApiContext, settings: Settings, tls: TlsFiles) -> Cer
 
 
 async def _start_http(stack: AsyncExitStack, context: ApiContext, address: Address) -> int:
-    connections = Connections(context.trusted_proxies)
+    connections = limited_connections(context.trusted_proxies)
     context.metrics.watch_connections(connections)
     app = http_app(context, await asyncio.to_thread(docs_page), connections)
     runner = limited_runner(app, grace_s=HTTP_GRACE_S)

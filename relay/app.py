@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 import structlog
 import uvloop
 
+from guard.connections import GuardedSite
+from guard.logs import configure_logs
 from relay.api.agent import Agent, Introduction, Parts
 from relay.api.enrolment import EnrolmentError, Renewals, enrol
 from relay.api.http import make_app
-from relay.api.limits import Connections, GuardedSite, limited_runner
+from relay.api.limits import limited_connections, limited_runner
 from relay.api.metrics import LoopLag, Metrics, Sources
 from relay.api.probes import Probes
 from relay.api.snapshot import SnapshotFile
@@ -21,7 +23,7 @@ from relay.config import Address, Settings
 from relay.core.rooms import Rooms
 from relay.engines.embedded.engine import EmbeddedEngine
 from relay.transport import borrowed
-from relay.transport.logs import configure_logs
+from relay.transport.clock import monotonic
 from relay.transport.tls import LiveTls, NodeIdentity
 from relay.trunk.manager import TrunkManager
 from relay.trunk.model import Endpoint
@@ -75,7 +77,7 @@ class Node:
         )
         self.turn = TurnServer(settings.turn) if settings.turn is not None else None
         self.lag = LoopLag()
-        self.connections = Connections(settings.trusted_proxies)
+        self.connections = limited_connections(settings.trusted_proxies)
         probes = Probes(settings.trusted_proxies)
         metrics = Metrics(
             Sources(
@@ -202,7 +204,7 @@ async def enrolled(settings: Settings) -> Settings:
 
 def serve(settings: Settings) -> int:
     """Run a node process; return its exit code."""
-    configure_logs(level=settings.log_level)
+    configure_logs(level=settings.log_level, clock=monotonic)
     borrowed.self_test()
     failures: list[str] = []
     try:

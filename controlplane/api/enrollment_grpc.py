@@ -21,15 +21,18 @@ from controlplane.api.context import ApiContext
 from controlplane.api.grpc_status import abort
 from controlplane.api.identity import certificate_of, peer_of
 from controlplane.core.addresses import parse_address
-from controlplane.core.attempts import Attempts
 from controlplane.core.enrolment import Issued, parse_join_token
 from controlplane.core.identity import Caller, Scope
 from controlplane.core.model import NodeId, RegionId
 from controlplane.errors import ControlPlaneError
+from guard.buckets import AddressBuckets
 
 PER_MINUTE = 30
 BURST = 30
 """Of one address: a rack of new nodes behind one NAT enrols at once, a guesser of 256 bits gets nowhere."""
+
+MAX_SOURCES = 10_000
+"""Addresses whose attempts are counted, about 2 MB."""
 
 MAX_CALLS = 32
 """At once. A call takes a millisecond or two."""
@@ -60,7 +63,7 @@ class EnrollmentDoor(enrollment_pb2_grpc.EnrollmentServiceServicer):
 
     def __init__(self, context: ApiContext) -> None:
         self._context = context
-        self._attempts = Attempts(per_minute=PER_MINUTE, burst=BURST)
+        self._attempts = AddressBuckets(PER_MINUTE / 60, BURST, MAX_SOURCES)
 
     async def Enroll(
         self, request: enrollment_pb2.EnrollRequest, context: _EnrollContext
@@ -68,7 +71,7 @@ class EnrollmentDoor(enrollment_pb2_grpc.EnrollmentServiceServicer):
         """Sign a new node's key for a join token."""
         address = _address(context.peer())
         now = self._context.clock.now()
-        if not self._attempts.take(address, now):
+        if not self._attempts.passes(parse_address(address or ""), now):
             too_often = f"too-many-attempts: more than {PER_MINUTE} a minute from this address"
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_often)
         token = parse_join_token(request.token)

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from controlplane.api.limits import Connections
 from controlplane.core.model import Node, NodeState
 from controlplane.store.base import StoreHealth, Totals
+from guard.connections import Connections
 
 DECISION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """In memory a join takes a millisecond, over Redis a few; 0.5 s is where its operations give up."""

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from controlplane.core.bucket import Buckets
 from controlplane.core.shedding import (
     DEADLINE_S,
     IDLE,
@@ -19,6 +18,7 @@ from controlplane.core.shedding import (
     why_not_wait,
 )
 from controlplane.errors import TooManyRequestsError, UnavailableError
+from guard.buckets import Buckets
 
 SAMPLE_S = 0.05
 """Between two looks at the loop; a hundredth of a percent of a core."""
@@ -103,7 +103,7 @@ class Overload:
 
     def charge(self, tenant: str, cost: Cost) -> None:
         """Take one request from a tenant's budget. Raises TooManyRequestsError ("tenant-rate")."""
-        wait = 0.0 if self._budgets is None else self._budgets.take(tenant, time.monotonic())
+        wait = 0.0 if self._budgets is None else self._budgets.of(tenant).take(time.monotonic())
         if wait:
             self._count(cost, "limited")
             raise TooManyRequestsError(

@@ -8,10 +8,10 @@ import structlog
 import typer
 import uvloop
 
-from controlplane.adapters.logs import configure_logs
 from controlplane.app import run
 from controlplane.config import Options, SettingsError, load_settings
 from controlplane.errors import ControlPlaneError
+from guard.logs import configure_logs
 
 
 class LogLevel(StrEnum):

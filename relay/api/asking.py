@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from guard.buckets import AddressBuckets
 from relay.core.addresses import IpAddress, IpNetwork, client_address, parse_address
-from relay.core.budget import AddressBudget
 from relay.errors import TooManyRequestsError
 from relay.transport.clock import monotonic
 
@@ -29,11 +29,11 @@ def request_address(request: web.Request, trusted: Sequence[IpNetwork]) -> IpAdd
 
 def limited(trusted: Sequence[IpNetwork]) -> Middleware:
     """Return a middleware that raises `TooManyRequestsError` (`too_many_requests`) beyond an address's budget."""
-    budget = AddressBudget(REQUESTS_PER_S, REQUEST_BURST)
+    budget = AddressBuckets(REQUESTS_PER_S, REQUEST_BURST)
 
     @web.middleware
     async def within_budget(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in _FREE and not budget.take(
+        if request.path not in _FREE and not budget.passes(
             request_address(request, trusted), monotonic()
         ):
             raise TooManyRequestsError("too_many_requests", "too many requests from this address")

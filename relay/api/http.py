@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
+from guard.connections import Connections
 from relay.api.asking import limited
-from relay.api.limits import Connections
 from relay.api.probes import Probes
 from relay.api.sessions import Sessions
 from relay.api.state import NodeState

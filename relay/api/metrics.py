@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from relay.api.limits import Connections
+from guard.connections import Connections
 from relay.api.probes import Probes
 from relay.api.state import NodeState
 from relay.api.turn_metrics import turn_metrics

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import structlog
 from aiohttp import hdrs, web
 
+from guard.buckets import AddressBuckets
 from relay.api.asking import request_address
 from relay.core.addresses import IpNetwork, parse_address
-from relay.core.budget import AddressBudget
 from relay.errors import TooManyRequestsError
 from relay.transport.clock import monotonic
 
@@ -28,7 +28,7 @@ class Probes:
         self.answered = 0
         self.limited = 0
         self.trusted = trusted
-        self._budget = AddressBudget(PROBES_PER_S, PROBE_BURST)
+        self._budget = AddressBuckets(PROBES_PER_S, PROBE_BURST)
         self._told = False
 
     async def get(self, request: web.Request) -> web.Response:
@@ -36,7 +36,7 @@ class Probes:
         forwarded_for = request.headers.getall(hdrs.X_FORWARDED_FOR, ())
         peer = parse_address(request.remote or "")
         address = request_address(request, self.trusted)
-        if not self._budget.take(address, monotonic()):
+        if not self._budget.passes(address, monotonic()):
             self.limited += 1
             if forwarded_for and address == peer and not self._told:
                 self._told = True

@@ -22,11 +22,6 @@ def parse_address(text: str) -> IpAddress | None:
     return mapped or address
 
 
-def network_of(address: IpAddress) -> bytes:
-    """Return what one subscriber has, as a key: an IPv4 address, or the /64 of an IPv6 one (RFC 6177)."""
-    return address.packed if address.version == 4 else address.packed[:8]
-
-
 def client_address(
     peer: IpAddress, forwarded_for: Sequence[str], trusted: Sequence[IpNetwork]
 ) -> IpAddress:

@@ -11,8 +11,8 @@ Rules:
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from guard.buckets import TokenBucket
 from relay.core import rtcp
-from relay.core.budget import TokenBucket
 from relay.core.model import EXTENSION_IDS, MediaKind
 from relay.core.rooms import Rooms
 from relay.core.track import Track
@@ -109,7 +109,7 @@ class OutgoingTrack:
         What is not in the cache is on its way up the hop that lost it, and goes out when it comes.
         """
         for sequence in sequences:
-            if not self._budget.take(now):
+            if not self._budget.passes(now):
                 break
             packet = self.stream.resend(self.track, sequence)
             if packet is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Protocol
 
-from relay.core.budget import TokenBucket
+from guard.buckets import TokenBucket
 from relay.core.rtp import is_rtcp
 from relay.transport.clock import monotonic
 from relay.transport.srtp import Profile, SrtpContext, SrtpError
@@ -113,7 +113,7 @@ class TrunkSocket(UdpSocket):
 
     def _recognise(self, data: bytes, source: Address, now: float) -> None:
         """Find the trunk of a source that was not seen before, by its keys."""
-        if self._unknown.take(now):
+        if self._unknown.passes(now):
             for carrier in self._carriers:
                 if carrier.datagram(data, now):
                     self.counters.received += 1

@@ -20,7 +20,7 @@ MAX_BYTES = 4096
 def main() -> None:
     """Fuzz; ends the process, with 0 if nothing was found."""
     name, seconds, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    with atheris.instrument_imports(include=["relay", "controlplane"]):
+    with atheris.instrument_imports(include=["relay", "controlplane", "guard"]):
         found = (importlib.import_module(module).TARGETS for module in MODULES)
         target = next(targets[name] for targets in found if name in targets)
     logging.disable()  # a line for each bad input would be most of the work

@@ -2,7 +2,6 @@
 
 import pytest
 
-from controlplane.core.attempts import Attempts
 from controlplane.core.enrolment import (
     REPEAT_S,
     Grant,
@@ -102,24 +101,3 @@ def test_names_that_may_be_called(name: str) -> None:
 )
 def test_names_that_nobody_calls(name: str) -> None:
     assert host_refusal(name) is not None
-
-
-def test_each_address_has_its_own_attempts() -> None:
-    attempts = Attempts(per_minute=6, burst=2, most=3)
-    assert [attempts.take("192.0.2.1", NOW) for _ in range(3)] == [True, True, False]
-    assert attempts.take("::ffff:192.0.2.1", NOW) is False
-    assert attempts.take("192.0.2.2", NOW)
-    assert attempts.take("192.0.2.1", NOW + 10)
-    assert not attempts.take("192.0.2.1", NOW + 10)
-    assert not attempts.take("192.0.2.1", NOW - 1000)
-
-
-def test_a_network_of_ipv6_is_one_source_and_the_unknown_share_one() -> None:
-    attempts = Attempts(per_minute=6, burst=1, most=3)
-    assert attempts.take("2001:db8::1", NOW)
-    assert not attempts.take("2001:db8::ffff", NOW)
-    assert attempts.take("2001:db8:0:1::1", NOW)
-    assert attempts.take(None, NOW)
-    assert not attempts.take("junk", NOW)
-    assert attempts.take("192.0.2.9", NOW)
-    assert len(attempts) == 3

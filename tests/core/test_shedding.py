@@ -1,10 +1,9 @@
-"""Token buckets and shedding: plain numbers in, plain numbers out."""
+"""Shedding: plain numbers in, plain numbers out."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.core.bucket import Buckets, TokenBucket
 from controlplane.core.shedding import (
     BUSY,
     MAX_WAITING,
@@ -13,41 +12,6 @@ from controlplane.core.shedding import (
     shed_share,
     why_not_wait,
 )
-
-
-def test_a_bucket_lets_its_burst_pass_and_then_its_rate() -> None:
-    bucket = TokenBucket(rate=10, burst=3)
-    assert [bucket.take(0.0) for _ in range(3)] == [0, 0, 0]
-    assert bucket.take(0.0) == pytest.approx(0.1)
-    assert bucket.take(0.1) == 0
-    assert bucket.take(0.1) == pytest.approx(0.1)
-    assert [bucket.take(100.0) for _ in range(4)] == [0, 0, 0, pytest.approx(0.1)]
-
-
-def test_a_clock_that_goes_back_gives_nothing_away() -> None:
-    bucket = TokenBucket(rate=10, burst=1)
-    assert bucket.take(100.0) == 0
-    assert bucket.take(50.0) > 0
-    assert bucket.take(50.2) == 0
-
-
-@given(st.lists(st.floats(0, 0.2), min_size=1, max_size=200))
-def test_no_bucket_ever_gives_more_than_rate_and_burst(gaps: list[float]) -> None:
-    bucket, now, passed = TokenBucket(rate=10, burst=5), 0.0, 0
-    for gap in gaps:
-        now += gap
-        passed += bucket.take(now) == 0
-    assert passed <= 5 + 10 * now + 1e-6
-
-
-def test_buckets_are_apart_and_bounded() -> None:
-    buckets: Buckets[str] = Buckets(rate=1, burst=1, most=3)
-    assert buckets.take("a", 0.0) == 0
-    assert buckets.take("a", 0.0) > 0
-    assert buckets.take("b", 0.0) == 0
-    for number in range(100):
-        buckets.take(f"tenant-{number}", 0.0)
-    assert len(buckets) == 3
 
 
 def test_nothing_is_shed_in_time_or_when_others_use_the_core() -> None:

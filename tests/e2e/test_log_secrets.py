@@ -12,8 +12,8 @@ from typing import cast
 import pytest
 import structlog
 
-from controlplane.adapters.logs import configure_logs
 from controlplane.adapters.turn_secrets import TurnSecretFile
+from guard.logs import configure_logs
 from relay.core import stun
 from tests.api.fake_relay import relays
 from tests.api.harness import KEY, SERVER, running, settings

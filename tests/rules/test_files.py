@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAX_LINES = 400
 """A file that is longer has two subjects."""
-SOURCES = ("controlplane", "relay", "recorder", "tests", "examples")
+SOURCES = ("controlplane", "relay", "guard", "recorder", "tests", "examples")
 
 
 def source_files() -> list[Path]:

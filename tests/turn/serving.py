@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from relay.transport.logs import configure_logs
+from guard.logs import configure_logs
 from relay.turn.model import Listener, Secret, TurnMode, TurnOrders, TurnSettings
 from relay.turn.server import TurnServer
 

@@ -19,7 +19,7 @@ from controlplane.api.http import (
 from controlplane.api.http.openapi import describe
 from controlplane.api.http.problems import problems
 from controlplane.api.http.routing import CONTEXT, MAX_BODY, REQUEST_ID, Route, request_id
-from controlplane.api.limits import Connections
+from guard.connections import Connections
 
 
 def http_app(

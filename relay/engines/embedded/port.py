@@ -6,9 +6,9 @@ whoever sends junk. Counters tell how much there is.
 
 from dataclasses import dataclass
 
+from guard.buckets import AddressBuckets
 from relay.core import stun
 from relay.core.addresses import parse_address
-from relay.core.budget import AddressBudget
 from relay.engines.embedded import ice_lite
 from relay.engines.embedded.peer import Address, Peer
 from relay.transport.clock import monotonic
@@ -58,8 +58,8 @@ class Port(UdpSocket):
         self._by_ufrag: dict[str, Peer] = {}
         self._by_address: dict[Address, Peer] = {}
         self._addresses: dict[str, list[Address]] = {}
-        self._probes = AddressBudget(PROBES_PER_S, PROBE_BURST)
-        self._checks = AddressBudget(CHECKS_PER_S, CHECK_BURST)
+        self._probes = AddressBuckets(PROBES_PER_S, PROBE_BURST)
+        self._checks = AddressBuckets(CHECKS_PER_S, CHECK_BURST)
 
     @property
     def rejected(self) -> int:
@@ -129,7 +129,7 @@ class Port(UdpSocket):
         peer = self._by_ufrag.get(ice_lite.local_ufrag(request))
         if peer is None:
             self._probe(request, source, now)
-        elif source in self._by_address or self._checks.take(parse_address(source[0]), now):
+        elif source in self._by_address or self._checks.passes(parse_address(source[0]), now):
             self._check(peer, request, source, now)
         else:
             self.counters.checks_limited += 1
@@ -146,7 +146,7 @@ class Port(UdpSocket):
     def _probe(self, request: stun.Message, source: Address, now: float) -> None:
         if stun.USERNAME in request.attributes:  # a check, for nobody here
             self.counters.stray += 1
-        elif not self._probes.take(parse_address(source[0]), now):
+        elif not self._probes.passes(parse_address(source[0]), now):
             self.counters.probes_limited += 1
         elif (answer := ice_lite.answer_probe(request, source)) is None:
             self.counters.stray += 1

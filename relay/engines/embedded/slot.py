@@ -2,8 +2,8 @@
 
 import secrets
 
+from guard.buckets import TokenBucket
 from relay.core import rtcp, rtp
-from relay.core.budget import TokenBucket
 from relay.core.model import EXTENSION_IDS, Codec, MediaKind, extension_map
 from relay.core.outgoing import OutgoingStream
 from relay.core.sdp import OfferedMedia
@@ -95,7 +95,7 @@ class Slot:
         What is not in the cache is on its way up the hop that lost it, and goes out when it comes.
         """
         for sequence in sequences:
-            if not self._repairs.take(now):
+            if not self._repairs.passes(now):
                 return
             packet = self.stream.resend(sequence)
             if packet is None:

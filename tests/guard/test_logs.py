@@ -3,15 +3,12 @@
 import io
 import logging
 from collections.abc import Iterator
-from types import ModuleType
 
 import pytest
 import structlog
 from aiohttp.http_exceptions import BadHttpMessage
 
-from controlplane.adapters import logs as controlplane_logs
-from controlplane.adapters.logs import configure_logs
-from relay.transport import logs as relay_logs
+from guard.logs import FAULTS_AT_ONCE, LINES_AT_ONCE, configure_logs
 
 
 class Terminal(io.StringIO):
@@ -55,15 +52,9 @@ def test_bytes_that_are_no_http_fill_no_log() -> None:
     assert "ours" in stream.getvalue()
 
 
-@pytest.fixture(params=[controlplane_logs, relay_logs], ids=["controlplane", "relay"])
-def logs(request: pytest.FixtureRequest) -> ModuleType:
-    module: ModuleType = request.param
-    return module
-
-
-def test_lines_carry_no_credential_and_no_whole_address(logs: ModuleType) -> None:
+def test_lines_carry_no_credential_and_no_whole_address() -> None:
     for stream in (io.StringIO(), Terminal()):
-        logs.configure_logs(stream, level="debug")
+        configure_logs(stream, level="debug")
         log = structlog.get_logger("x")
         log.info("refused", why="eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhbmEifQ.c2ln", peer="203.0.113.77")
         log.info("ready", http="http://203.0.113.5:80")
@@ -78,36 +69,32 @@ def test_lines_carry_no_credential_and_no_whole_address(logs: ModuleType) -> Non
             assert secret not in text, secret
 
 
-def test_one_cause_writes_so_many_lines_and_says_what_it_left_out(
-    logs: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_cause_writes_so_many_lines_and_says_what_it_left_out() -> None:
     stream, now = io.StringIO(), [1000.0]
-    where = logs if hasattr(logs, "monotonic") else logs.time
-    monkeypatch.setattr(where, "monotonic", lambda: now[0])
-    logs.configure_logs(stream)
+    configure_logs(stream, clock=lambda: now[0])
     log, library = structlog.get_logger("x"), logging.getLogger("asyncio")
     for number in range(10_000):
         log.warning("the same again", number=number)
         log.info("audit", number=number)
         library.error("Task exception was never retrieved %d", number)
     lines = stream.getvalue().splitlines()
-    assert sum("the same again" in line for line in lines) == logs.LINES_AT_ONCE
-    assert sum("never retrieved" in line for line in lines) == logs.FAULTS_AT_ONCE
+    assert sum("the same again" in line for line in lines) == LINES_AT_ONCE
+    assert sum("never retrieved" in line for line in lines) == FAULTS_AT_ONCE
     assert sum("audit" in line for line in lines) == 10_000
     now[0] += 60
     log.info("something else")
     text = stream.getvalue()
-    assert f'"left_out": {10_000 - logs.LINES_AT_ONCE}' in text
+    assert f'"left_out": {10_000 - LINES_AT_ONCE}' in text
     assert '"of": "logger asyncio"' in text
 
 
-def test_tracebacks_are_few(logs: ModuleType) -> None:
+def test_tracebacks_are_few() -> None:
     stream = io.StringIO()
-    logs.configure_logs(stream)
+    configure_logs(stream)
     for _ in range(1000):
         try:
             use("tok", "en")
         except RuntimeError:
             structlog.get_logger().exception("a handler failed")
-    assert stream.getvalue().count("Traceback") == logs.FAULTS_AT_ONCE
+    assert stream.getvalue().count("Traceback") == FAULTS_AT_ONCE
     assert len(stream.getvalue()) < 10_000

@@ -1,21 +1,22 @@
 """Log lines on stderr: for people when it is a terminal, as JSON otherwise.
 
 Whatever is logged, in debug mode too: no line carries a credential or somebody's whole address, and one cause writes so
-many lines a second and no more (core/redaction.py, core/line_budget.py). What was left out is counted in `left_out` of
-the next line, or in a line of its own when the cause has calmed down.
+many lines a second and no more (redaction.py, line_budget.py). What was left out is counted in `left_out` of the next
+line, or in a line of its own when the cause has calmed down.
 """
 
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import structlog
 from aiohttp.http_exceptions import BadHttpMessage
 from structlog.typing import EventDict
 
-from controlplane.core.line_budget import LineBudget
-from controlplane.core.redaction import redacted, without_secrets
+from guard.line_budget import LineBudget
+from guard.redaction import redacted, without_secrets
 
 UNBOUNDED = frozenset({"audit"})
 """Events whose every line counts; whoever writes them bounds what strangers can cause."""
@@ -32,9 +33,17 @@ CALM_S = 1.0
 log = structlog.get_logger(__name__)
 
 
-def configure_logs(stream: TextIO = sys.stderr, *, level: str = "info") -> None:
-    """Send structlog's lines from `level` up, and those of libraries from warning (or debug) up, to a stream."""
-    limits = _Limits()
+def configure_logs(
+    stream: TextIO = sys.stderr,
+    *,
+    level: str = "info",
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Send structlog's lines from `level` up, and those of libraries from warning (or debug) up, to a stream.
+
+    `clock` returns seconds that never go back.
+    """
+    limits = _Limits(clock)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -75,7 +84,8 @@ def configure_logs(stream: TextIO = sys.stderr, *, level: str = "info") -> None:
 class _Limits:
     """Bounds lines, by event for ours and by logger for those of libraries."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._lines = LineBudget(LINES_PER_S, LINES_AT_ONCE)
         self._faults = LineBudget(FAULTS_PER_S, FAULTS_AT_ONCE)
         self._looked_at = 0.0
@@ -85,7 +95,7 @@ class _Limits:
         event = str(entry.get("event"))
         if event in UNBOUNDED:
             return entry
-        now = time.monotonic()
+        now = self._clock()
         self._tell(now)
         left_out = (self._faults if entry.get("exc_info") else self._lines).take(event, now)
         if left_out is None:
@@ -96,7 +106,7 @@ class _Limits:
 
     def passes(self, record: logging.LogRecord) -> bool:
         """Return whether a library's line is within the budget of its logger; a logging filter."""
-        now = time.monotonic()
+        now = self._clock()
         left_out = self._faults.take(f"logger {record.name}", now)
         self._tell(now)
         return left_out is not None

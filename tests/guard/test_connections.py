@@ -11,6 +11,7 @@ from aiohttp import web
 
 from controlplane.api import limits as controlplane_limits
 from controlplane.core.addresses import parse_network
+from guard.connections import GuardedSite
 from relay.api import limits as relay_limits
 from tests.fakes.waiting import eventually
 
@@ -26,7 +27,7 @@ class Door:
     """A small application behind guarded connections."""
 
     def __init__(self, limits: ModuleType, **settings: object) -> None:
-        self.connections = limits.Connections(
+        self.connections = limits.limited_connections(
             **{"headers_within_s": SOON_S, "reads_within_s": SOON_S, **settings}
         )
         self._limits = limits
@@ -40,7 +41,7 @@ class Door:
         app.add_routes([web.get("/slow", self._slow)])
         runner = self._limits.limited_runner(app, grace_s=0.1)
         await runner.setup()
-        await self._limits.GuardedSite(runner, HOST, 0, self.connections).start()
+        await GuardedSite(runner, HOST, 0, self.connections).start()
         self.port = runner.addresses[0][1]
         try:
             yield self

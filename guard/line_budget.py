@@ -1,6 +1,6 @@
 """How many lines one cause may write to the log, and how many were left out."""
 
-from controlplane.core.bucket import TokenBucket
+from guard.buckets import TokenBucket
 
 MAX_EVENTS = 500
 """Kinds of lines that are told apart; the code has about a hundred."""
@@ -20,7 +20,7 @@ class LineBudget:
         if event not in self._buckets and len(self._buckets) >= MAX_EVENTS:
             event = ""  # one bucket for whatever comes as the five hundred and first
         bucket = self._buckets.setdefault(event, TokenBucket(self._rate, self._burst))
-        if bucket.take(now):
+        if not bucket.passes(now):
             self._left_out[event] = self._left_out.get(event, 0) + 1
             return None
         return self._left_out.pop(event, 0)
@@ -30,7 +30,7 @@ class LineBudget:
         told = {
             event: count
             for event, count in self._left_out.items()
-            if self._buckets[event].take(now) == 0
+            if self._buckets[event].passes(now)
         }
         for event in told:
             del self._left_out[event]
