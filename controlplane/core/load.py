@@ -4,6 +4,8 @@ Stale load is what makes herds: ninety joins within one report interval all see 
 placement counts as a participant until a report shows it (or it is clear that nobody came).
 """
 
+from math import ceil
+
 from controlplane.core.model import Node
 
 ROOM_HEADROOM = 0.9
@@ -33,6 +35,11 @@ def reported_load(load: float, participants: int, capacity: int) -> float:
 def corrected_load(node: Node, placed: int) -> float:
     """Return the fraction of the capacity in use; `placed` are own placements that its last report cannot know."""
     return node.load + placed / max(1, node.capacity) if placed else node.load
+
+
+def free_places(node: Node) -> int:
+    """Return how many placements would fill the node, as far as its last report goes."""
+    return max(0, ceil((1 - node.load) * node.capacity))
 
 
 def is_ramping(node: Node, placed: int) -> bool:

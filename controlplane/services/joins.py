@@ -36,8 +36,9 @@ from controlplane.store.base import Admitted, Store
 
 log = structlog.get_logger(__name__)
 
-ADMIT_ATTEMPTS = 3
-"""Decisions per join: who loses three races in a row for one participant is told to come again."""
+ADMIT_ATTEMPTS = 8
+"""Decisions per join: who loses so many races in a row, for a participant or for the last places of nodes, is told to
+come again."""
 
 
 @dataclass(frozen=True, slots=True)

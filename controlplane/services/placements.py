@@ -4,13 +4,16 @@ A placement counts from the decision (not from the store's answer: a burst decid
 node reports the participant, or it is clear that nobody came. Every join asks for all counts, so they are kept.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from controlplane.core.model import NodeId, ParticipantId, RoomId
 from controlplane.store.base import Admitted, Conflict
 
 RAMP_UP_S = 20.0
 """A client that has not reached its node by then does not come; Jitsi's ramp-up interval has the same length."""
+
+FULL_S = 1.0
+"""So long it is believed that a node has no place: no report, no end of a lease changes that much sooner."""
 
 Key = tuple[RoomId, ParticipantId]
 
@@ -22,6 +25,8 @@ class Placements:
         self._on_the_way: dict[Key, tuple[NodeId, float]] = {}
         """In order of time."""
         self._counts: dict[NodeId, int] = {}
+        self._full: dict[NodeId, float] = {}
+        """When the store said last that a node has no place."""
 
     def note(self, node: NodeId, key: Key, *, now: float) -> None:
         """Count a participant as on its way to a node, and nowhere else."""
@@ -44,6 +49,8 @@ class Placements:
         """Count the participant where the store says that it is, when it was not put where it was about to go."""
         if isinstance(outcome, Admitted) and outcome.created:
             return  # where it has been counted since the decision, unless something newer was heard meanwhile
+        if isinstance(outcome, Conflict) and outcome.full is not None:
+            self._full[outcome.full] = now
         seat = outcome.assignment if isinstance(outcome, Admitted) else outcome.current
         if seat is None or seat.live:
             self.forget(key)
@@ -68,6 +75,12 @@ class Placements:
         """Return how many are on their way, for each node that has any."""
         self._forget_overdue(now)
         return dict(self._counts)
+
+    def full(self, *, now: float) -> Sequence[NodeId]:
+        """Return the nodes that have no place, as the store has just said: there leases count, not reports."""
+        for node in [node for node, at in self._full.items() if abs(now - at) > FULL_S]:
+            del self._full[node]
+        return tuple(self._full)
 
     def _forget_overdue(self, now: float) -> None:
         # In order of time, so the first that is young enough ends the search. One from long after `now` was noted

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from controlplane.core.load import free_places
 from controlplane.core.mesh import Pair, region_matrix, usable_rtt
 from controlplane.core.model import Node, NodeId, NodeState, RegionId
 from controlplane.core.openings import OpenNodes
@@ -95,12 +96,18 @@ class Worlds:
         current = await self._topologies.current()
         nodes = await self._nodes(now)
         matrix = self._mesh.matrix(current, nodes, now=now)
-        placed = self._placements.counts(now=now)
-        return World(current.topology, nodes, matrix, placed, self._open_nodes)
+        return World(current.topology, nodes, matrix, self._placed(nodes, now), self._open_nodes)
 
     def with_placements(self, world: World, *, now: float) -> World:
         """Return the same world with today's own placements: for the next decision of a series."""
-        return replace(world, placed=self._placements.counts(now=now))
+        return replace(world, placed=self._placed(world.nodes, now))
+
+    def _placed(self, nodes: Mapping[NodeId, Node], now: float) -> Mapping[NodeId, int]:
+        placed = self._placements.counts(now=now)
+        for id_ in self._placements.full(now=now):
+            if id_ in nodes:
+                placed[id_] = max(placed.get(id_, 0), free_places(nodes[id_]))
+        return placed
 
     async def _nodes(self, now: float) -> Mapping[NodeId, Node]:
         """Return the nodes. While the shared state is away, those of other replicas stay as they were.

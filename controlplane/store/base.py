@@ -60,6 +60,8 @@ class Conflict:
     """Somebody else was faster; `current` is what is true now."""
 
     current: Assignment | None
+    full: NodeId | None = None
+    """The proposal's node, when it is its places that others took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,9 @@ class Store(Protocol):
         `created=False`, its `expires_at` (never backwards) and, where the proposal has any, its `rtts` and `network`
         taken from the proposal. A live assignment whose epoch is not `replaces` gives `Conflict`; so does `replaces`
         without a live assignment, or somebody who left meanwhile would be brought back.
+
+        A node of which the store knows gets at most as many assignments as its capacity; one more gives `Conflict`,
+        with `full`. A proposal that is `live` is never refused so: its node has let it in already.
 
         `event` is the type of the event that is appended (participant.assigned or participant.moved); a move's
         reason is the first sentence of the decision.

@@ -36,7 +36,14 @@ from controlplane.store.base import (
     too_many_tokens,
 )
 from controlplane.store.packing import packed
-from controlplane.store.reads import Reads, admission, ending, refreshed, with_report
+from controlplane.store.reads import (
+    Reads,
+    admission,
+    ending,
+    refreshed,
+    spare_places,
+    with_report,
+)
 from controlplane.store.view import Key, key_of
 
 MAX_EVENTS = 10_000
@@ -81,6 +88,9 @@ class MemoryStore(Reads):
             return Admitted(again, created=False)
         if (live.epoch if live else None) != replaces:
             return Conflict(live)
+        spare = spare_places(self._view, self._hints.nodes.get(proposal.node), proposal)
+        if spare is not None and spare < 0:
+            return Conflict(live, full=proposal.node)
         # When the epoch of somebody who left is forgotten, all others without a memory begin above it: epochs still
         # only grow, whoever comes back.
         last = self._view.last_epoch(key) or self._view.forgotten

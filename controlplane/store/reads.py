@@ -20,7 +20,7 @@ from controlplane.core.sums import Sums
 from controlplane.store.base import StoredTopology
 from controlplane.store.hints import Hints
 from controlplane.store.packing import PackedRtts
-from controlplane.store.view import Key, View
+from controlplane.store.view import Key, View, key_of
 
 
 class Reads:
@@ -79,6 +79,19 @@ class Reads:
     async def learned(self, network: str, *, now: float) -> Mapping[RegionId, RttEstimate]:
         """See Store.learned."""
         return self._hints.learned.look(network, now=now)
+
+
+def spare_places(view: View, node: Node | None, proposal: Assignment) -> int | None:
+    """Return how many places the proposal's node has left behind it, as far as `view` goes; negative for none for it.
+
+    None for any number: the node is not known, or the place is the participant's already.
+    """
+    if node is None or proposal.live:
+        return None
+    before = view.live(key_of(proposal))
+    if before is not None and before.node == node.id:
+        return None
+    return node.capacity - view.count_on(node.id) - 1
 
 
 def refreshed(live: Assignment, proposal: Assignment) -> Assignment:

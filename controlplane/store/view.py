@@ -82,6 +82,10 @@ class View:
         """Return the room's sums."""
         return self._sums.get(room, NOBODY)
 
+    def count_on(self, node: NodeId) -> int:
+        """Return how many live assignments a node has."""
+        return len(self._on_node.get(node, ()))
+
     def on_node(self, node: NodeId) -> Sequence[Assignment]:
         """Return the live assignments of a node."""
         told = self._told_of_node.get(node)

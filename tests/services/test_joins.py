@@ -21,6 +21,7 @@ from controlplane.errors import (
     ResidencyError,
     UnavailableError,
 )
+from controlplane.services.placements import FULL_S, RAMP_UP_S
 from controlplane.services.proposals import LEASE_TO_FIRST_USE_S
 from tests.core.build import CITIES
 from tests.fakes.turn import SteadyTurn
@@ -296,6 +297,25 @@ async def test_a_burst_of_joins_spreads_over_nodes_that_have_not_reported_yet() 
     )
     placed = [len(await system.store.assignments_on(NodeId(f"fra-{i}"))) for i in range(4)]
     assert placed == [50, 50, 50, 50]
+
+
+async def test_a_place_is_kept_as_long_as_the_lease() -> None:
+    """Whoever has not come after RAMP_UP_S is no load any more; their token may still be used."""
+    system = System()
+    await system.topologies.load("eu-frankfurt")
+    for node in ("fra-1", "fra-2"):
+        await system.serving(node, "eu-frankfurt", capacity=2)
+    for who in ("ana", "bob", "cem", "dan"):
+        await system.join(who, "frankfurt")
+    await system.run(RAMP_UP_S + 1)
+    assert (await system.fleet.node(NodeId("fra-1"))).placed == 0
+    with pytest.raises(UnavailableError) as full:
+        await system.join("eve", "frankfurt")
+    assert full.value.code == "no-capacity"
+    assert "100 % of its 2 places are taken" in full.value.detail
+    await system.joins.leave(ROOM, ParticipantId("cem"))
+    system.clock.advance(FULL_S + 1)
+    assert (await system.join("eve", "frankfurt")).created
 
 
 async def test_many_callers_at_once_for_one_participant_agree() -> None:

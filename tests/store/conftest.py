@@ -11,6 +11,8 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from controlplane.adapters.clock import SystemClock
 from controlplane.store.base import Store
 from controlplane.store.memory import MemoryStore
+from controlplane.store.redis import commit, connect, shard
+from controlplane.store.redis import store as redis_store
 from controlplane.store.redis.connect import Connector, Link, connector_of
 from controlplane.store.redis.store import RedisStore
 from controlplane.store.redis.target import parse_target
@@ -105,3 +107,13 @@ async def store(opener: OpenStore) -> AsyncIterator[Store]:
     """An empty store of each kind."""
     async with opener() as opened:
         yield opened
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has to be slow here; and a machine that is busy with other tests is no Redis that is away."""
+    for name in ("PROBE_S", "POLL_S"):
+        monkeypatch.setattr(shard, name, 0.002)
+    monkeypatch.setattr(redis_store, "EVENTS_RETRY_S", 0.002)
+    for module in (commit, connect, shard):
+        monkeypatch.setattr(module, "OPERATION_TIMEOUT_S", 10.0)

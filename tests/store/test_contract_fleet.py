@@ -21,7 +21,7 @@ from controlplane.core.model import (
     RttSource,
     TrackStatus,
 )
-from controlplane.store.base import Store
+from controlplane.store.base import Conflict, Store
 from tests.core.build import node as a_node
 from tests.store.build import (
     NOW,
@@ -209,3 +209,32 @@ async def test_a_decision_comes_back_as_it_was(store: Store) -> None:
     assert found.decision == replace(decision, candidates=candidates)
     assert found.decision.candidates[-1] == rounded
     assert list(found.decision.candidates[:1]) == list(wanted.decision.candidates)
+
+
+# --- places ---------------------------------------------------------------------------------------
+
+
+async def test_a_node_gets_as_many_as_it_takes(store: Store) -> None:
+    await store.put_node(replace(a_node("fra-1", "eu-frankfurt"), capacity=2))
+    first = await admitted(store, proposal("ana"))
+    await admitted(store, proposal("bob"))
+    cem = proposal("cem")
+    assert await admit(store, cem) == Conflict(None, full=cem.node)
+    again = await admitted(store, proposal("ana", session="s2"), replaces=first.epoch)
+    assert again.node == first.node, "the place is hers already"
+    assert await end(store, "bob") is not None
+    assert (await admitted(store, cem)).node == "fra-1"
+
+
+async def test_who_was_let_in_by_a_node_is_not_refused_for_its_places(store: Store) -> None:
+    await store.put_node(replace(a_node("fra-1", "eu-frankfurt"), capacity=1))
+    await admitted(store, proposal("ana"))
+    assert (await admitted(store, replace(proposal("bob"), live=True))).node == "fra-1"
+
+
+async def test_many_at_once_get_the_places_that_there_are(store: Store) -> None:
+    await store.put_node(replace(a_node("fra-1", "eu-frankfurt"), capacity=7))
+    outcomes = await asyncio.gather(*(admit(store, proposal(f"p{i}")) for i in range(20)))
+    refused = [one for one in outcomes if isinstance(one, Conflict)]
+    assert len(outcomes) - len(refused) == len(await store.assignments_on(NodeId("fra-1"))) == 7
+    assert {one.full for one in refused} == {"fra-1"}

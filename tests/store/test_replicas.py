@@ -16,38 +16,36 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Flaky
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from controlplane.adapters.clock import SystemClock
 from controlplane.core.model import Assignment, ParticipantId, RoomId
 from controlplane.store.base import Admitted, Conflict
-from controlplane.store.redis import commit, connect, shard, store
 from controlplane.store.redis.connect import connector_of
 from controlplane.store.redis.scripts import Scripts
 from controlplane.store.redis.store import RedisStore
 from controlplane.store.redis.target import parse_target
 from controlplane.store.view import Key
 from tests.store.build import LEASE_S, proposal
+from tests.store.machines import (
+    SHIFT,
+    Wire,
+    come_to_rest,
+    edited,
+    run_machine,
+    shift,
+    shifted_scripts,
+)
 from tests.store.servers import RedisServer
-from tests.store.wire import Wire
 
 T = TypeVar("T")
-
-EXAMPLES = 300
-
-SHIFT = "test:shift"
-CLOCK = "return time[1] * 1000 + math.floor(time[2] / 1000)"
-SHIFTED = f"{CLOCK} + tonumber(redis.call('GET', '{SHIFT}') or '0')"
 
 COMPARISON = (
     "if parse(found).epoch ~= replaces then return {'', found, whole(left), whole(now)} end"
@@ -81,10 +79,6 @@ class One:
             self.wire, replica=f"m{next(_names)}", now=self.now, scripts=self.machine.scripts
         )
         self.store = await self.stack.enter_async_context(opened)
-
-    def seats(self) -> dict[Key, int]:
-        """Return everybody's epoch, as this replica knows them."""
-        return {(seat.room, seat.participant): seat.epoch for seat in self.store._view}
 
     async def reopen(self) -> None:
         await self.stack.aclose()
@@ -175,7 +169,7 @@ class ReplicasMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, LEASE_S / 2, 2 * LEASE_S]))
     def wait(self, seconds: float) -> None:
         self.shift_s += seconds
-        self.server.command("SET", SHIFT, str(round(self.shift_s * 1000)))
+        shift(self.server, self.shift_s)
 
     @rule(at=replicas)
     def cut(self, at: int) -> None:
@@ -226,44 +220,20 @@ class ReplicasMachine(RuleBasedStateMachine):
         """Let the replicas talk; then they agree with each other, with Redis, and with what was said."""
         for one in self.both:
             one.wire.is_cut = False
-        self.run(self._talked())
+        self.run(come_to_rest([one.store for one in self.both]))
         expected = {
             key: top
             for key, grants in self.granted.items()
             if (top := max(grants)) > self.ended.get(key, 0)
         }
         for one in self.both:
-            found = one.seats()
+            found = {(seat.room, seat.participant): seat.epoch for seat in one.store._view}
             if found != expected:
                 self._broke(f"a replica has {found}, what was answered is {expected}")
             one.known = {key: max(grants) for key, grants in self.granted.items()}
         if (found := self.run(self._in_redis())) != expected:
             self._broke(f"Redis has {found}, what was answered is {expected}")
         self.settled = True
-
-    async def _talked(self) -> None:
-        """Wait until nothing is due and everything is read."""
-        for _ in range(10_000):
-            if await self._is_quiet() and await self._is_quiet():
-                return
-            await asyncio.sleep(0.001)
-        healths = [await one.store.health() for one in self.both]
-        raise AssertionError(f"the replicas do not come to rest: {healths}")
-
-    async def _is_quiet(self) -> bool:
-        for one in self.both:
-            health = await one.store.health()
-            if health.mode != "normal" or health.pending:
-                return False
-        shards = [one.store._shards[0] for one in self.both]
-        meta = await shards[0].client.hgetall(shards[0].names.meta)
-        log = shards[0].names.log
-        return all(
-            one.loaded.is_set()
-            and one.born.encode() == meta.get(b"born")
-            and one._read[log][1] == int(meta.get(log.encode(), 0))
-            for one in shards
-        )
 
     async def _in_redis(self) -> dict[Key, int]:
         client = self.both[0].store._shards[0].client
@@ -329,53 +299,15 @@ def key_of(who: tuple[str, str]) -> Key:
     return RoomId(who[0]), ParticipantId(who[1])
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has to be slow here; and a machine that is busy with other tests is no Redis that is away."""
-    for name in ("PROBE_S", "POLL_S"):
-        monkeypatch.setattr(shard, name, 0.002)
-    monkeypatch.setattr(store, "EVENTS_RETRY_S", 0.002)
-    for module in (commit, connect, shard):
-        monkeypatch.setattr(module, "OPERATION_TIMEOUT_S", 10.0)
-
-
-def run_machine(server: RedisServer, scripts: Scripts) -> list[str]:
-    """Return the invariants that broke."""
-    broken: list[str] = []
-    members = {"server": server, "scripts": scripts, "broken": broken}
-    machine = type("Machine", (ReplicasMachine,), members)
-    how = settings(
-        max_examples=EXAMPLES,
-        stateful_step_count=40,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        # What two processes and a server do in real time never happens twice the same way, so there is no shrinking it.
-        phases=[Phase.generate],
-        report_multiple_bugs=False,
-    )
-    try:
-        run_state_machine_as_test(machine, settings=how)
-    except (AssertionError, BaseExceptionGroup, Flaky):
-        if not broken:
-            raise
-    return broken
-
-
-def edited(scripts: Scripts, old: str, new: str) -> Scripts:
-    assert any(old in text for text in scripts.texts.values()), f"no script has {old!r}"
-    return Scripts.of({name: text.replace(old, new) for name, text in scripts.texts.items()})
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("quick")
 def test_two_replicas_keep_the_invariants(redis_server: RedisServer) -> None:
-    assert run_machine(redis_server, edited(Scripts.load(), CLOCK, SHIFTED)) == []
+    assert run_machine(ReplicasMachine, server=redis_server, scripts=shifted_scripts()) == []
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("quick")
 def test_a_check_before_setting_is_found(redis_server: RedisServer) -> None:
     """Without the comparison in the script, the machine has to notice."""
-    planted = edited(edited(Scripts.load(), CLOCK, SHIFTED), COMPARISON, "")
-    assert run_machine(redis_server, planted)
+    planted = edited(shifted_scripts(), COMPARISON, "")
+    assert run_machine(ReplicasMachine, server=redis_server, scripts=planted)

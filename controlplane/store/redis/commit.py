@@ -6,7 +6,7 @@ While one batch is on its way the next one gathers, so a batch is as large as th
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis.exceptions import (
     AskError,
@@ -41,6 +41,9 @@ ELSEWHERE = (
 
 LOST = [b"lost"]
 """The answer of a script that met another data set than its caller knows."""
+
+LATE = [b"late"]
+"""The answer of a script that was found in the sockets of a server that had stood still."""
 
 Value = str | int | bytes
 
@@ -134,20 +137,28 @@ class Committer:
             confirmed = answers.pop()
             safe = isinstance(confirmed, int) and confirmed >= link.acks
         self.unsafe = not safe
-        elsewhere: Exception | None = None
-        for call, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, ELSEWHERE):
-                elsewhere = answer
-            elif answer == LOST:
-                elsewhere = ReadOnlyError("Redis lost everything")
-            elif call.done.done():
-                continue  # the caller went away
-            elif isinstance(answer, Exception):
-                call.done.set_exception(answer)
-            else:
-                call.done.set_result(Reply(answer, safe))
+        elsewhere = _tell(batch, answers, safe=safe)
         if elsewhere is not None:
             raise elsewhere
+
+
+def _tell(batch: Sequence[_Call], answers: Sequence[Any], *, safe: bool) -> Exception | None:
+    """Give each call its answer; return why the others have none, if this is not the server to ask."""
+    elsewhere: Exception | None = None
+    for call, answer in zip(batch, answers, strict=True):
+        if isinstance(answer, ELSEWHERE):
+            elsewhere = answer
+        elif answer == LOST:
+            elsewhere = ReadOnlyError("Redis lost everything")
+        elif call.done.done():
+            continue  # the caller went away
+        elif answer == LATE:
+            call.done.set_exception(Away("done too late"))
+        elif isinstance(answer, Exception):
+            call.done.set_exception(answer)
+        else:
+            call.done.set_result(Reply(answer, safe))
+    return elsewhere
 
 
 def stop_if_cancelled() -> None:

@@ -46,6 +46,10 @@ class Names:
         """STRING: the highest epoch of somebody who left."""
         return f"{self.gone_prefix}{key[0]}/{key[1]}"
 
+    def to(self, node: str) -> str:
+        """STRING: the number of the log's entry that put somebody on a node last."""
+        return f"{self.tag}:to:{node}"
+
     def hash(self, kind: str) -> str:
         """HASH of the fleet: "nodes", "drains" or "links"."""
         return f"{self.tag}:{kind}"

@@ -5,7 +5,7 @@ matter in which order, how often or how late something comes, and two sides that
 told the other what it knows. Absence says nothing: only an end is one.
 """
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from controlplane.store.redis.commit import Away, Reply
 from controlplane.store.redis.leases import Leases, ms, stored_lease
 from controlplane.store.redis.names import LOG_LENGTH, partition_of
 from controlplane.store.redis.outbox import Due, Part
+from controlplane.store.redis.places import Places
 from controlplane.store.redis.sender import Sender
 from controlplane.store.redis.shard import Shard
 from controlplane.store.view import Key, View, key_of
@@ -38,7 +39,14 @@ FAILOVER_S = 30.0
 """What a generation adds to epochs; lua/common.lua has the same."""
 
 IN_FLIGHT_S = 1.0
-"""What a replica that goes on alone adds: a call that failed may have been done, a moment later than it was sent."""
+"""So long after it was called Redis may do something: one that stood still finds in its sockets what was given up.
+What a replica decides alone is above it."""
+
+BEHIND = b"behind"
+"""The answer of admit.lua to who has not read how many places are left."""
+
+READ_TRIES = 3
+"""Every one that fails says that somebody else got a place there."""
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +62,7 @@ class Seats:
         shards: Sequence[Shard],
         clock: RedisClock,
         origin: str,
+        places: Places,
         *,
         slot: Callable[[], int],
     ) -> None:
@@ -62,6 +71,7 @@ class Seats:
         self._shards = shards
         self._clock = clock
         self._origin = origin
+        self._places = places
         self._leases = Leases(clock)
         self._senders = [Sender(shard, view, self._leases, clock, origin, self) for shard in shards]
         self._slot = slot
@@ -74,6 +84,7 @@ class Seats:
 
     def rejoined(self, partition: int) -> None:
         """Send what waits."""
+        self._places.rejoined(partition)
         self._senders[partition].rejoined()
 
     def work(self) -> Sequence[Coroutine[Any, Any, None]]:
@@ -87,18 +98,33 @@ class Seats:
     ) -> Admitted | Conflict:
         """See Store.admit."""
         key = key_of(proposal)
-        settled = self._settled(proposal, replaces, now)
-        if settled is not None:
-            return settled
         wanted, shard = packed(proposal), self._shard(key)
-        before = self._view.live(key)
-        try:
-            await self._sender(key).send_first(key)
-            reply = await self._call_admit(shard, wanted, replaces, event, before, now)
-        except Away:
-            # Others may have been faster in the meantime.
+        for _ in range(READ_TRIES):
             settled = self._settled(proposal, replaces, now)
-            return settled or self._admit_alone(wanted, event, before, now)
+            if settled is not None:
+                return settled
+            spare = self._places.spare(proposal)
+            if spare is not None and spare < 0:
+                break
+            before, until_ms = self._view.live(key), self._until_ms()
+            try:
+                await self._sender(key).send_first(key)
+                reply = await self._call_admit(
+                    wanted, replaces, event, before, now, spare, until_ms
+                )
+            except Away:
+                # Others may have been faster in the meantime.
+                settled = self._settled(proposal, replaces, now)
+                return settled or self._admit_alone(wanted, event, before, now, until_ms)
+            if reply.values[0] != BEHIND:
+                return self._admitted(reply, wanted, replaces, now)
+            await shard.read_again()
+        return Conflict(self._view.live(key), full=proposal.node)
+
+    def _admitted(
+        self, reply: Reply, wanted: Assignment, replaces: int | None, now: float
+    ) -> Admitted | Conflict:
+        key = key_of(wanted)
         first, *rest = reply.values
         if first:
             admitted = replace(wanted, epoch=int(first))
@@ -109,7 +135,7 @@ class Seats:
             self.take_end(key, int(rest[1]), own=False)
         elif records.parse(rest[0]).epoch > self._view.last_epoch(key):
             self.take(key, rest[0], own=False)
-        return self._settled(proposal, replaces, now) or Conflict(self._view.live(key))
+        return self._settled(wanted, replaces, now) or Conflict(self._view.live(key))
 
     async def end(
         self, key: Key, *, epoch: int | None, reason: str, now: float, if_expired: bool
@@ -124,6 +150,7 @@ class Seats:
             reply = await shard.call(
                 "end", shard.names.of(key), self._origin, *key,
                 "" if epoch is None else epoch, int(if_expired), reason, repr(now), LOG_LENGTH,
+                self._until_ms(),
             )  # fmt: skip
         except Away:
             return self._end_alone(key, epoch, reason, now, if_expired=if_expired)
@@ -144,24 +171,30 @@ class Seats:
         self.take_end(key, int(found), own=False)
         return None
 
-    async def _call_admit(
+    def _call_admit(
         self,
-        shard: Shard,
         wanted: Assignment,
         replaces: int | None,
         event: str,
         before: Assignment | None,
         now: float,
-    ) -> Reply:
+        spare: int | None,
+        until_ms: int,
+    ) -> Awaitable[Reply]:
         key = key_of(wanted)
-        return await shard.call(
-            "admit", shard.names.of(key), self._origin, *key,
+        shard = self._shard(key)
+        return shard.call(
+            "admit", (*shard.names.of(key), shard.names.to(wanted.node)), self._origin, *key,
             "" if replaces is None else replaces,
             max(wanted.epoch, self._view.last_epoch(key)),
             wanted.session, ms(stored_lease(wanted, now)), shard.generation,
             *records.encode(wanted), event, repr(now), before.node if before else "", LOG_LENGTH,
-            shard.born,
+            shard.born, "" if spare is None else spare, shard.log_number, until_ms,
         )  # fmt: skip
+
+    def _until_ms(self) -> int:
+        """Return until when, by Redis' clock, what is called now may be done."""
+        return self._clock.redis_ms() + ms(IN_FLIGHT_S)
 
     def _settled(
         self, proposal: Assignment, replaces: int | None, now: float
@@ -186,21 +219,24 @@ class Seats:
     # --- alone ----------------------------------------------------------------------------------
 
     def _admit_alone(
-        self, wanted: Assignment, event: str, before: Assignment | None, now: float
-    ) -> Admitted:
+        self, wanted: Assignment, event: str, before: Assignment | None, now: float, until_ms: int
+    ) -> Admitted | Conflict:
         key = key_of(wanted)
-        admitted = replace(wanted, epoch=self._own_epoch(key, wanted.epoch, now))
+        spare = self._places.spare_alone(wanted)
+        if spare is not None and spare < 0:
+            return Conflict(before, full=wanted.node)
+        self._places.gave_alone(self._shard(key).partition, wanted)
+        admitted = replace(wanted, epoch=self._own_epoch(key, wanted.epoch, until_ms))
         self._put(admitted, lease=0.0)
         from_node = before.node if before else ""
         self._sender(key).add(key, Due(Part.ALL, event=event, at=now, from_node=from_node))
         return Admitted(admitted, created=True, degraded=True)
 
-    def _own_epoch(self, key: Key, floor: int, now: float) -> int:
-        """Return an epoch above all that this replica knows of, and above what Redis may have given meanwhile."""
-        ahead = IN_FLIGHT_S + FAILOVER_S * self._shard(key).generation
+    def _own_epoch(self, key: Key, floor: int, until_ms: int) -> int:
+        """Return an epoch above all that this replica knows of, and above what Redis may give until then."""
+        ahead = ms(FAILOVER_S * self._shard(key).generation)
         above = max(self._view.last_epoch(key), floor)
-        ms = max(self._clock.to_redis_ms(now + ahead), (above >> 10) + 1)
-        return ms << 10 | self._slot()
+        return max(until_ms + ahead, (above >> 10) + 1) << 10 | self._slot()
 
     def _end_alone(
         self, key: Key, epoch: int | None, reason: str, now: float, *, if_expired: bool

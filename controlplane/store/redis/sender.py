@@ -110,9 +110,9 @@ class Sender:
         """Return the call, None for somebody who has gone meanwhile: that is told in another way."""
         if live is None:
             return None
-        key = key_of(live)
+        key, names = key_of(live), self._shard.names
         return self._shard.call(
-            "push", self._shard.names.of(key), self._origin, *key,
+            "push", (*names.of(key), names.to(live.node)), self._origin, *key,
             live.epoch, live.session, ms(lease), int(due.shorter), *_parts(live, due.parts),
             due.event, repr(due.at), due.from_node, LOG_LENGTH,
         )  # fmt: skip

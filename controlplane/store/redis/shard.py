@@ -105,6 +105,8 @@ class Shard:
         self._life = ""
         self.generation = 0
         self.committer = Committer(scripts)
+        self._was_read = asyncio.Event()
+        """Another one for each time that the logs are read."""
         self.loaded = asyncio.Event()
         """Not set while everything is read, at the start and after something was missed."""
         self.down_since: float | None = clock.now()
@@ -122,6 +124,17 @@ class Shard:
         if link is None:
             raise Away(self.committer.why)
         return link.client
+
+    @property
+    def log_number(self) -> int:
+        """Number of the last change that was read."""
+        return self._read[self.names.log][1]
+
+    async def read_again(self) -> None:
+        """Wait until what is in the logs now has been read, or the way is lost."""
+        for _ in range(2):  # what is being read now may have been asked for before
+            if self.is_up:
+                await self._was_read.wait()
 
     async def run(self) -> None:
         """Keep the way up and read, until cancelled."""
@@ -174,13 +187,16 @@ class Shard:
         finally:
             if self.committer.link is link:
                 self.committer.lose("lost while reading")
+            self._next_read()
 
     async def _begin(self) -> bool:
         """Find where the logs end. Return whether this is the data set of before."""
         keys, name = [self.names.meta, *self._logs], secrets.token_hex(8)
+        asked_at = self._clock.now()
         reply = await self.call("tail", keys, name, self.born, self.generation)
-        born, generation, *tails = reply.values
+        time_ms, born, generation, *tails = reply.values
         self._clock.forget()
+        self._clock.note(int(time_ms), asked_at=asked_at, answered_at=self._clock.now())
         self.generation = int(generation)
         same = self.born in {"", born.decode()}
         self.born = born.decode()
@@ -192,10 +208,16 @@ class Shard:
     async def _read_on(self, link: Link) -> None:
         pause = POLL_S * max(1, self._connector.partitions / MANY)
         while self.committer.link is link:
-            if not await self._poll(link):
+            has_more = await self._poll(link)
+            self._next_read()
+            if not has_more:
                 stop_if_cancelled()
                 await asyncio.sleep(pause)
         raise Away(self.committer.why)
+
+    def _next_read(self) -> None:
+        self._was_read.set()
+        self._was_read = asyncio.Event()
 
     async def _poll(self, link: Link) -> bool:
         """Read what is new; return whether there may be more. Raises Gap."""

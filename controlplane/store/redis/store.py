@@ -39,6 +39,7 @@ from controlplane.store.redis.event_log import EventLog, Fields, Place
 from controlplane.store.redis.fleet import Fleet
 from controlplane.store.redis.load import load_log, load_people
 from controlplane.store.redis.names import FLEET, LOG_LENGTH, partition_of
+from controlplane.store.redis.places import Places
 from controlplane.store.redis.scripts import Scripts
 from controlplane.store.redis.seats import Seats
 from controlplane.store.redis.shard import Shard
@@ -73,7 +74,16 @@ class RedisStore(Reads):
             for number in range(connector.partitions)
         ]
         self._fleet = fleet = Fleet(self._hints, self._shards[FLEET], self._clock, replica)
-        self._seats = Seats(self._view, self._shards, self._clock, replica, slot=lambda: fleet.slot)
+        places = Places(
+            self._view,
+            self._hints.nodes,
+            replica,
+            connector.partitions,
+            replicas=lambda: len(fleet.replicas),
+        )
+        self._seats = Seats(
+            self._view, self._shards, self._clock, replica, places, slot=lambda: fleet.slot
+        )
         self._log = EventLog(len(self._shards), self._event, self._clock.redis_ms)
         self._events_due: deque[tuple[int, str, float, Mapping[str, object]]] = deque(
             maxlen=MAX_WAITING_EVENTS

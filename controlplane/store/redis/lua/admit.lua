@@ -1,15 +1,20 @@
 -- Puts an assignment in force, if what the caller saw is still true.
--- KEYS: room, gone, log, meta
+-- KEYS: room, gone, log, meta, number of the entry of the log that put somebody on the node last
 -- ARGV: origin, room, participant, replaces ('' for nobody), floor, session, lease from now in ms,
 --       generation of the deployment, static, client, node, event, at, from (node before), limit of the log,
---       name of the data set that the caller knows
--- Returns {epoch, lease, now}, {'', record or '', epoch of who left or '0', now}, or {'lost'} when this is another data
--- set: epochs of before may have been given that neither side knows, so the caller has to begin a new generation.
-local room, gone, log, meta = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+--       name of the data set that the caller knows, places that the node has behind this one as far as the caller has
+--       read ('' for any number), number of the entry that it read last, time until which it waits for this
+-- Returns {epoch, lease, now}, {'', record or '', epoch of who left or '0', now}, or
+-- {'lost'} when this is another data set: epochs of before may have been given that neither side knows, so the caller
+--   has to begin a new generation;
+-- {'late'} when the caller has gone on alone: it may have decided something else since, and this would seem newer;
+-- {'behind'} when others may have taken the node's places since the caller read.
+local room, gone, log, meta, to = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local origin, name, participant = ARGV[1], ARGV[2], ARGV[3]
 local known = redis.call('HMGET', meta, 'generation', 'born')
 if known[2] ~= ARGV[16] then return {'lost'} end
 local now = now_ms()
+if now > tonumber(ARGV[19]) then return {'late'} end
 local found = redis.call('HGET', room, participant)
 local left = tonumber(redis.call('GET', gone) or '0')
 local replaces, last = tonumber(ARGV[4]), left
@@ -21,6 +26,10 @@ elseif replaces and left >= replaces then
   return {'', '', whole(left), whole(now)}
 end
 -- Neither there nor left: Redis lost what the caller saw, and the caller is believed.
+
+-- So many entries cannot have put more people there than themselves.
+local spare = tonumber(ARGV[17])
+if spare and tonumber(redis.call('GET', to) or '0') - tonumber(ARGV[18]) > spare then return {'behind'} end
 
 local generation = tonumber(known[1] or '0')
 if tonumber(ARGV[8]) > generation then
@@ -36,5 +45,6 @@ local r = {
 }
 local record = put(room, participant, r, now)
 if left > 0 then redis.call('DEL', gone) end
-append(log, meta, ARGV[15], 'o', origin, 'r', name, 'p', participant, 'v', record, 't', ARGV[12], 'a', ARGV[13], 'f', ARGV[14])
+local number = append(log, meta, ARGV[15], 'o', origin, 'r', name, 'p', participant, 'v', record, 't', ARGV[12], 'a', ARGV[13], 'f', ARGV[14])
+redis.call('SET', to, number, 'PX', HOUR_MS)
 return {whole(r.epoch), whole(r.lease), whole(now)}

@@ -31,6 +31,7 @@ end
 local function append(log, meta, limit, ...)
   local number = redis.call('HINCRBY', meta, log, 1)
   redis.call('XADD', log, 'MAXLEN', '~', limit, '*', 'n', number, ...)
+  return number
 end
 
 local function put(room, participant, r, now)
