@@ -103,12 +103,13 @@ class Seats:
             settled = self._settled(proposal, replaces, now)
             if settled is not None:
                 return settled
+            await self._sender(key).send_first(key)
+            # No turn of the loop between this and the call, which says up to where the log has been read for it.
             spare = self._places.spare(proposal)
             if spare is not None and spare < 0:
                 break
             before, until_ms = self._view.live(key), self._until_ms()
             try:
-                await self._sender(key).send_first(key)
                 reply = await self._call_admit(
                     wanted, replaces, event, before, now, spare, until_ms
                 )
