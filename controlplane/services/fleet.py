@@ -22,7 +22,7 @@ from controlplane.services.placements import Placements
 from controlplane.services.ports import Clock, FleetNotifier
 from controlplane.services.presence import Presence, Present
 from controlplane.services.refusals import no_node, not_drainable
-from controlplane.services.reports import is_news, link_statuses, registered
+from controlplane.services.reports import is_news, registered
 from controlplane.services.session_rtts import SessionRtts
 from controlplane.services.snapshots import Snapshots
 from controlplane.services.topologies import Topologies
@@ -273,7 +273,7 @@ class Fleet:
             return
         tracked.links, tracked.link_figures = report.links, report.link_figures
         tracked.links_at = now
-        await self._store.put_links(node, link_statuses(node, report))
+        await self._store.put_links(node, report.links, report.link_figures)
 
     async def _restarted(self, node: NodeId, present: Present) -> None:
         """Place those anew whom a node had and, in a new session, does not have any more: it was restarted.

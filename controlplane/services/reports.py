@@ -1,7 +1,7 @@
 """What nodes say, as the store keeps it."""
 
-from controlplane.core.model import LinkStatus, Node, NodeId, NodeState, Region
-from controlplane.core.session import NodeHello, NodeReport
+from controlplane.core.model import Node, NodeState, Region
+from controlplane.core.session import NodeHello
 
 NEWS_SHARE = 0.02
 """Of a node's capacity: a load that moves by less decides no placement."""
@@ -46,22 +46,3 @@ def is_news(before: Node, after: Node) -> bool:
         or abs(after.participants - before.participants) / full >= NEWS_SHARE
         or (after.participants == 0) != (before.participants == 0)
     )
-
-
-def link_statuses(node: NodeId, report: NodeReport) -> list[LinkStatus]:
-    """Return the links that a node reports, with itself as the sender."""
-    unknown = [0] * len(report.links)
-    packets, repaired, lost = (column or unknown for column in report.link_figures)
-    return [
-        LinkStatus(
-            room=one.room,
-            from_node=node,
-            to_node=one.to_node,
-            state=one.state,
-            tracks=one.tracks,
-            packets=sent,
-            repaired=again,
-            lost=missing,
-        )
-        for one, sent, again, missing in zip(report.links, packets, repaired, lost, strict=True)
-    ]

@@ -37,6 +37,7 @@ from controlplane.core.model import (
     RoomId,
     RttEstimate,
 )
+from controlplane.core.session import LinkFigures, LinkReport
 from controlplane.core.sums import Sums
 from controlplane.errors import UnavailableError
 
@@ -287,8 +288,10 @@ class Store(Protocol):
         """
         ...
 
-    async def put_links(self, node: NodeId, links: Sequence[LinkStatus]) -> None:
-        """Replace what this node, as sender, said of its links."""
+    async def put_links(
+        self, node: NodeId, links: Sequence[LinkReport], figures: LinkFigures
+    ) -> None:
+        """Replace what this node, as sender, said of its links; quick when `links` is the object of before."""
         ...
 
     async def links(self, room: RoomId) -> Sequence[LinkStatus]:

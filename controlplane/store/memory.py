@@ -18,13 +18,13 @@ from controlplane.core.model import (
     Assignment,
     Drain,
     Event,
-    LinkStatus,
     Node,
     NodeId,
     ParticipantId,
     Replica,
     RoomId,
 )
+from controlplane.core.session import LinkFigures, LinkReport
 from controlplane.store.base import (
     MAX_JOIN_TOKENS,
     Admitted,
@@ -202,9 +202,11 @@ class MemoryStore(Reads):
             if live is not None and live.epoch == noted.epoch and live.node == node:
                 self._view.put(with_report(live, noted))
 
-    async def put_links(self, node: NodeId, links: Sequence[LinkStatus]) -> None:
+    async def put_links(
+        self, node: NodeId, links: Sequence[LinkReport], figures: LinkFigures
+    ) -> None:
         """See Store.put_links."""
-        self._hints.put_links(node, links)
+        self._hints.links.say(node, links, figures)
 
     async def learn(self, samples: Sequence[RttSample], *, now: float) -> None:
         """See Store.learn."""

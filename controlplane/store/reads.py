@@ -74,7 +74,7 @@ class Reads:
 
     async def links(self, room: RoomId) -> Sequence[LinkStatus]:
         """See Store.links."""
-        return self._hints.links(room)
+        return self._hints.links.of_room(room)
 
     async def learned(self, network: str, *, now: float) -> Mapping[RegionId, RttEstimate]:
         """See Store.learned."""

@@ -21,6 +21,7 @@ from controlplane.core.model import (
     RttSource,
     TrackStatus,
 )
+from controlplane.core.session import NO_FIGURES, LinkFigures, LinkReport
 from controlplane.store.base import Conflict, Store
 from tests.core.build import node as a_node
 from tests.store.build import (
@@ -86,13 +87,19 @@ async def test_of_reported_round_trips_those_of_the_call_are_written_and_counted
 
 
 async def test_links_are_replaced_per_sender(store: Store) -> None:
-    there = LinkStatus(ROOM, NodeId("fra-1"), NodeId("vir-1"), "up", ("t1",), 5, 1, 0)
-    back = LinkStatus(ROOM, NodeId("vir-1"), NodeId("fra-1"), "connecting")
-    other = LinkStatus(RoomId("other"), NodeId("fra-1"), NodeId("vir-1"), "up")
-    await store.put_links(NodeId("fra-1"), [there, other])
-    await store.put_links(NodeId("vir-1"), [back])
-    assert set(await store.links(ROOM)) == {there, back}
-    await store.put_links(NodeId("fra-1"), [other])
+    fra, vir = NodeId("fra-1"), NodeId("vir-1")
+    there = LinkReport(ROOM, vir, "up", ("t1",))
+    other = LinkReport(RoomId("other"), vir, "up")
+    both = [other, there]
+    back = LinkStatus(ROOM, vir, fra, "connecting")
+    await store.put_links(fra, both, LinkFigures([9, 5], [2, 1], [0, 3]))
+    await store.put_links(vir, [LinkReport(ROOM, fra, "connecting")], NO_FIGURES)
+    known = LinkStatus(ROOM, fra, vir, "up", ("t1",), packets=5, repaired=1, lost=3)
+    assert list(await store.links(ROOM)) == [known, back]
+    await store.put_links(fra, both, LinkFigures([9, 50], [2, 10], [0, 3]))
+    known = replace(known, packets=50, repaired=10)
+    assert list(await store.links(ROOM)) == [known, back]
+    await store.put_links(fra, [other], NO_FIGURES)
     assert list(await store.links(ROOM)) == [back]
     await store.put_node(a_node("vir-1", "us-virginia"))
     await store.drop_node(NodeId("vir-1"))

@@ -11,6 +11,7 @@ import pytest
 from controlplane.adapters.clock import SystemClock
 from controlplane.core.learned import RttSample
 from controlplane.core.model import Drain, LinkStatus, NodeId, ParticipantId, RegionId, RoomId
+from controlplane.core.session import NO_FIGURES, LinkFigures, LinkReport
 from controlplane.errors import UnavailableError
 from controlplane.store.base import Admitted, Change, Conflict
 from controlplane.store.redis import event_log, leases
@@ -115,9 +116,9 @@ async def test_changes_of_others_are_told_and_own_ones_are_not(
 async def test_hints_reach_the_other_replica(two: tuple[RedisStore, RedisStore]) -> None:
     one, other = two
     node = a_node("fra-1", "eu-frankfurt", heard_at=NOW())
-    link = LinkStatus(RoomId("tenant:r"), node.id, NodeId("vir-1"), "up", ("t1",), packets=5)
+    link = LinkReport(RoomId("tenant:r"), NodeId("vir-1"), "up", ("t1",))
     await one.put_node(replace(node, replica=one.replica, rtts={RegionId("us-virginia"): 88.5}))
-    await one.put_links(node.id, [link])
+    await one.put_links(node.id, [link], LinkFigures([5], [1], [0]))
     await one.put_drain(node.id, Drain(NOW() + 60, "kernel", 2.0))
     await one.put_topology("a: 1", expect_version=0, now=NOW())
     await one.learn([RttSample("203.0.113.0/24", node.region, 20.0, "ana")], now=NOW())
@@ -135,9 +136,10 @@ async def test_hints_reach_the_other_replica(two: tuple[RedisStore, RedisStore])
     found = (await other.nodes())[node.id]
     assert found.heard_at == pytest.approx(node.heard_at, abs=0.1)
     assert (found.replica, found.rtts) == (one.replica, {RegionId("us-virginia"): 88.5})
-    assert await other.links(link.room) == [replace(link, packets=0)], "counters stay here"
+    status = LinkStatus(link.room, node.id, link.to_node, "up", ("t1",))
+    assert await other.links(link.room) == [status], "counters stay here"
     assert await other.put_topology("b: 1", expect_version=0, now=NOW()) is None
-    await one.put_links(node.id, [])
+    await one.put_links(node.id, [], NO_FIGURES)
     await one.drop_node(node.id)
 
     async def all_gone() -> bool:

@@ -16,7 +16,6 @@ from zlib import crc32
 from controlplane.core.learned import RttSample
 from controlplane.core.model import (
     Drain,
-    LinkStatus,
     Node,
     NodeId,
     NodeState,
@@ -24,9 +23,11 @@ from controlplane.core.model import (
     Replica,
     RoomId,
 )
+from controlplane.core.session import LinkFigures, LinkReport
 from controlplane.errors import UnavailableError
 from controlplane.store.base import MAX_JOIN_TOKENS, StoredTopology, out_of_reach, too_many_tokens
 from controlplane.store.hints import Hints
+from controlplane.store.links import LinkKey
 from controlplane.store.redis.clock import RedisClock
 from controlplane.store.redis.commit import Away, Reply, Value
 from controlplane.store.redis.event_log import Fields
@@ -125,25 +126,25 @@ class Fleet:
 
     def drop_node(self, node: NodeId) -> None:
         """See Store.drop_node."""
-        for link in self._hints.links_of(node):
-            self._add("links", _link_field(link), "")
+        for key in self._hints.links.of(node):
+            self._add("links", _link_field(node, key), "")
         if node in self._hints.drains:
             self._add("drains", node, "")
         if node in self._hints.nodes:
             self._add("nodes", node, "")
         self._hints.drop_node(node)
 
-    def put_links(self, node: NodeId, links: Sequence[LinkStatus]) -> None:
+    def put_links(self, node: NodeId, links: Sequence[LinkReport], figures: LinkFigures) -> None:
         """See Store.put_links: other replicas are told of states and tracks, not of each packet."""
-        before = {_link_field(one): one for one in self._hints.links_of(node)}
-        self._hints.put_links(node, links)
-        for one in links:
-            field = _link_field(one)
-            known = before.pop(field, None)
-            if known is None or (known.state, known.tracks) != (one.state, one.tracks):
-                self._add("links", field, _link_json(one))
-        for field in before:
-            self._add("links", field, "")
+        before = self._hints.links.say(node, links, figures)
+        if before is None:
+            return
+        after = self._hints.links.of(node)
+        for key, one in after.items():
+            if before.get(key) != one:
+                self._add("links", _link_field(node, key), json.dumps((one.state, one.tracks)))
+        for key in before.keys() - after.keys():
+            self._add("links", _link_field(node, key), "")
 
     def learn(self, samples: Sequence[RttSample], *, now: float) -> None:
         """See Store.learn."""
@@ -336,12 +337,11 @@ class Fleet:
 
     def _take_link(self, field: str, value: str) -> None:
         node, room, to = field.split("/")
-        if not value:
-            self._hints.drop_link(NodeId(node), RoomId(room), NodeId(to))
-            return
-        state, tracks = json.loads(value)
-        link = LinkStatus(RoomId(room), NodeId(node), NodeId(to), state, tuple(tracks))
-        self._hints.put_link(link)
+        key, report = (RoomId(room), NodeId(to)), None
+        if value:
+            state, tracks = json.loads(value)
+            report = LinkReport(*key, state, tuple(tracks))
+        self._hints.links.tell(NodeId(node), key, report)
 
     @property
     def _names(self) -> Names:
@@ -362,9 +362,6 @@ def _node(found: dict[str, Any], clock: RedisClock) -> Node:
     )
 
 
-def _link_field(link: LinkStatus) -> str:
-    return f"{link.from_node}/{link.room}/{link.to_node}"
-
-
-def _link_json(link: LinkStatus) -> str:
-    return json.dumps((link.state, link.tracks))
+def _link_field(node: NodeId, link: LinkKey) -> str:
+    room, to = link
+    return f"{node}/{room}/{to}"

@@ -21,13 +21,13 @@ from controlplane.core.model import (
     Assignment,
     Drain,
     Event,
-    LinkStatus,
     Node,
     NodeId,
     ParticipantId,
     Replica,
     RoomId,
 )
+from controlplane.core.session import LinkFigures, LinkReport
 from controlplane.errors import UnavailableError
 from controlplane.store.base import Admitted, Conflict, Listener, StoreHealth, Totals
 from controlplane.store.reads import Reads, admission, ending
@@ -233,9 +233,11 @@ class RedisStore(Reads):
         """See Store.note_sessions."""
         self._seats.note(node, seen, now=now)
 
-    async def put_links(self, node: NodeId, links: Sequence[LinkStatus]) -> None:
+    async def put_links(
+        self, node: NodeId, links: Sequence[LinkReport], figures: LinkFigures
+    ) -> None:
         """See Store.put_links."""
-        self._fleet.put_links(node, links)
+        self._fleet.put_links(node, links, figures)
 
     async def learn(self, samples: Sequence[RttSample], *, now: float) -> None:
         """See Store.learn."""
