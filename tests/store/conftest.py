@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
@@ -33,13 +34,20 @@ async def _warm_up() -> None:
 asyncio.run(_warm_up())
 
 
+class FakeRedis(FakeAsyncRedis):
+    """A Redis that is made of Python, and says that it has no replica."""
+
+    async def info(self, *_args: Any, **_options: Any) -> dict[str, Any]:
+        return {"role": "master", "connected_slaves": 0}
+
+
 class FakeConnector:
     """A way to a Redis that is made of Python."""
 
     partitions = 1
 
     def __init__(self) -> None:
-        self._client = FakeAsyncRedis(server=FakeServer())
+        self._client = FakeRedis(server=FakeServer())
 
     async def connect(self, _partition: int) -> Link:
         return Link(self._client, "fake")

@@ -77,6 +77,8 @@ class Committer:
         self._wake = asyncio.Event()
         self.link: Link | None = None
         self.why = "not connected yet"
+        self.acks = 0
+        """Replicas that have to confirm a write."""
         self.unsafe = False
         """No replica confirmed the last batch."""
 
@@ -124,18 +126,35 @@ class Committer:
         finally:
             _fail(batch, "stopped")
 
+    async def ask_replicas(
+        self, link: Link, script: Name, keys: Sequence[str], *args: Value
+    ) -> None:
+        """Run a script that writes; if a replica confirms it, one has to from now on. Raises what FAILURES has.
+
+        INFO calls a replica online a moment before it can confirm anything.
+        """
+        pipe: Any = link.client.pipeline(transaction=False)
+        pipe.execute_command("EVALSHA", self._scripts.shas[script], len(keys), *keys, *args)
+        pipe.execute_command("WAIT", 1, WAIT_MS)
+        async with time_limit(OPERATION_TIMEOUT_S):
+            if not (await link.client.info("replication"))["connected_slaves"]:
+                return
+            _, confirmed = await pipe.execute()
+        if confirmed and self.link is link:
+            self.acks, self.unsafe = 1, False
+
     async def _try(self, link: Link, batch: Sequence[_Call]) -> None:
-        pipe = link.client.pipeline(transaction=False)
+        pipe, acks = link.client.pipeline(transaction=False), self.acks
         for call in batch:
             sha = self._scripts.shas[call.script]
             pipe.execute_command("EVALSHA", sha, len(call.keys), *call.keys, *call.args)
-        if link.acks:
-            pipe.execute_command("WAIT", link.acks, WAIT_MS)
+        if acks:
+            pipe.execute_command("WAIT", acks, WAIT_MS)
         answers = await pipe.execute(raise_on_error=False)
         safe = True
-        if link.acks:
+        if acks:
             confirmed = answers.pop()
-            safe = isinstance(confirmed, int) and confirmed >= link.acks
+            safe = isinstance(confirmed, int) and confirmed >= acks
         self.unsafe = not safe
         elsewhere = _tell(batch, answers, safe=safe)
         if elsewhere is not None:

@@ -52,7 +52,7 @@ class Link:
     generation: int = 0
     """The config epoch: grows with each fail-over."""
     acks: int = 0
-    """Replicas that have to confirm a write, 0 for a server without any."""
+    """Replicas that have to confirm a write, 0 for a server that has none yet."""
 
 
 class Connector(Protocol):

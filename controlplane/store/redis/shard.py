@@ -32,6 +32,10 @@ PROBE_S = 0.25
 POLL_S = 0.025
 """How often logs are read: a change reaches the other replicas within this and a round trip."""
 
+REPLICAS_S = 1.0
+"""How often a master without a replica is asked whether it has one (after a fail-over in a cluster the old master comes
+back as that, and nobody connects anew), and one whose replica does not confirm whether it does again."""
+
 MANY = 4
 """Partitions beyond which reading all of them 40 times a second would cost a tenth of a core."""
 
@@ -163,7 +167,8 @@ class Shard:
         await pipe.execute()
         anew = link.run_id != self._life or link.generation > self.generation
         # Whether replicas confirm what a new master writes, the first reply says.
-        self.committer.unsafe = link.acks > 0 if anew else self.committer.unsafe
+        self.committer.unsafe = link.acks > 0 and (anew or self.committer.unsafe)
+        self.committer.acks = link.acks
         self.committer.link = link
         try:
             self.generation = max(self.generation, link.generation)
@@ -178,6 +183,7 @@ class Shard:
             self._sink.rejoined(self.partition)
             async with asyncio.TaskGroup() as group:
                 reading = group.create_task(self._read_on(link))
+                group.create_task(self._watch_replicas(link))
                 if anew:
                     await self._sink.load(self.partition, same_data=same_data, away_s=away_s)
                     self._life = link.run_id
@@ -214,6 +220,17 @@ class Shard:
                 stop_if_cancelled()
                 await asyncio.sleep(pause)
         raise Away(self.committer.why)
+
+    async def _watch_replicas(self, link: Link) -> None:
+        """Have a replica that comes later confirm what is written from then on, and notice when one does so again."""
+        committer = self.committer
+        while True:
+            await asyncio.sleep(REPLICAS_S)
+            if committer.unsafe or not committer.acks:
+                # It may be long until somebody else writes, and only what is written is confirmed.
+                keys, name = [self.names.meta], secrets.token_hex(8)
+                await committer.ask_replicas(link, "tail", keys, name, self.born, self.generation)
+            stop_if_cancelled()
 
     def _next_read(self) -> None:
         self._was_read.set()
