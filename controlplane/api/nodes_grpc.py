@@ -163,7 +163,10 @@ class NodeDoor(node_pb2_grpc.NodeServiceServicer):
         finally:
             self._sessions.leave(hello.node, wake)
             self._context.metrics.node_sessions.set(len(self._sessions))
-            await self._context.fleet.closed(handle)
+            if not self._sessions.ending:
+                # A process that stops ended the session itself, which says nothing about the node. Another replica
+                # may hear it by now, perhaps one that this process has not heard of yet; what that one wrote stands.
+                await self._context.fleet.closed(handle)
             log.info("node disconnected", node=hello.node)
 
     async def _hello(self, context: Context) -> NodeHello | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 from thalweg.v1 import common_pb2, node_pb2, node_pb2_grpc
 
 from controlplane.adapters.ca import Bundle
@@ -351,6 +352,7 @@ async def test_a_process_that_ends_says_so_before_its_sessions_break(tls_dir: Pa
 
     async with AsyncExitStack() as stack:
         group = await stack.enter_async_context(asyncio.TaskGroup())
+        logs = stack.enter_context(capture_logs())
         async with running(settings(tls_dir)) as api:
             for kind, first in (
                 ("active", HELLO),
@@ -363,3 +365,6 @@ async def test_a_process_that_ends_says_so_before_its_sessions_break(tls_dir: Pa
                 group.create_task(listen(call, kind))
             await eventually(lambda: None if all(heard.values()) else "nothing heard")
     assert all(one[-1].ending for one in heard.values())
+    # It ended the session itself: what another replica hears of the node by now stands.
+    assert "node disconnected" in [line["event"] for line in logs]
+    assert [line["after"] for line in logs if line["event"] == "node state"] == []

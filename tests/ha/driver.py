@@ -6,6 +6,7 @@ it was told is kept, to be held against what is true afterwards.
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -57,13 +58,19 @@ class Driver:
     told: list[Told] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     began: float = 0.0
+    is_told_to_stop: bool = False
 
     async def run(self, session: aiohttp.ClientSession, seconds: float) -> None:
-        """Join at an even pace (an open loop: slow answers do not slow the questions), then wait for the answers."""
+        """Join at an even pace (an open loop: slow answers do not slow the questions), then wait for the answers.
+
+        It ends sooner when it is told to stop.
+        """
         self.began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for number in range(int(seconds * self.rate)):
                 await asyncio.sleep(self.began + number / self.rate - time.monotonic())
+                if self.is_told_to_stop:
+                    break
                 group.create_task(self._join(session, number))
 
     async def _join(self, session: aiohttp.ClientSession, number: int) -> None:
@@ -117,6 +124,10 @@ class Driver:
             places[one.room, one.participant, one.epoch].add(one.node)
         return [f"{key}: {sorted(nodes)}" for key, nodes in places.items() if len(nodes) > 1]
 
+    def stop(self) -> None:
+        """Ask nothing new; `run` ends with the answers to what was asked."""
+        self.is_told_to_stop = True
+
     def slowest_s(self) -> float:
         """Return how long the slowest answer took, retries at the other replica included."""
         return max(one.took_s for one in self.told)
@@ -128,8 +139,9 @@ class Driver:
 
 
 async def main(out: str, key: str, rate: str, seconds: str, prefix: str, *urls: str) -> None:
-    """Drive as a process of its own; the arguments are those of the command line, then the URLs."""
+    """Drive as a process of its own, until SIGTERM at the latest; the arguments are those of the command line."""
     driver = Driver(urls, key, rate=int(rate), prefix=prefix)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, driver.stop)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await driver.run(session, float(seconds))
     found = {

@@ -17,7 +17,8 @@ import aiohttp
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from controlplane.adapters.ca import CertificateAuthority, write_private
+from controlplane.adapters import authority as authorities
+from controlplane.adapters.ca import write_private
 from controlplane.cli.local_setup import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -226,10 +227,10 @@ def relay_command(
 
 
 def write_secrets(folder: Path, hosts: Sequence[str] = ("127.0.0.1",)) -> None:
-    """Write what all processes need: certificates for these addresses, keys, the topology."""
+    """Write what all processes need: certificates for these addresses, keys, the topology; and the CA."""
     now = datetime.now(UTC)  # noqa: TID251
     day = timedelta(days=1)
-    authority = CertificateAuthority.create("ha tests", now=now, lifetime=day)
+    authority = authorities.create(folder / "ca", now=now)
     names = {"controlplane": "controlplane/ha"}
     names |= {f"{region}-1": f"region/{region}/node/{region}-1" for region in REGIONS}
     for directory, path in names.items():

@@ -6,24 +6,20 @@ without `degraded` is not lost; four seconds later all is as before.
 
 import asyncio
 import logging
-import os
-import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.ha.driver import ANSWER_WITHIN_S, Driver, read
-from tests.ha.system import KEY, Process, System, running, until
+from tests.ha.driving import driving
+from tests.ha.system import System, running, until
 from tests.store.sentinel import NAME, SentinelSetup
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150)]
 
-RATE = int(os.environ.get("THALWEG_HA_RATE", "150"))
-"""Joins a second. Two replicas, Redis, Sentinels, nodes and the driver share the cores of one machine: with 500
-a second two cores are full, and a neighbour makes answers late."""
 FAULT_AT_S = 2.0
 NORMAL_WITHIN_S = 4.0
 FOLLOWED_WITHIN_S = 2.0
@@ -41,24 +37,6 @@ async def sentinels() -> AsyncIterator[SentinelSetup]:
         yield redis
     finally:
         await asyncio.to_thread(redis.close)
-
-
-@asynccontextmanager
-async def driving(folder: Path, urls: Sequence[str], seconds: float) -> AsyncIterator[Path]:
-    """Join in a process of its own, so that slow tests do not look like slow answers; yield where it tells."""
-    out = folder / "told.json"
-    arguments = [str(out), KEY, str(RATE), str(seconds), "", *urls]
-    driver = Process(
-        "driver", [sys.executable, "-m", "tests.ha.driver", *arguments], folder / "driver.log"
-    )
-    await asyncio.to_thread(driver.start)
-    try:
-        yield out
-        assert driver.child is not None
-        code = await asyncio.to_thread(driver.child.wait, seconds + 15)
-        assert code == 0, await asyncio.to_thread(driver.tail)
-    finally:
-        await asyncio.to_thread(driver.stop)
 
 
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
