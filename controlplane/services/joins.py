@@ -129,8 +129,8 @@ class Joins:
                 return self._answers.joined(outcome, world, now)
         raise UnavailableError(
             "join-contended",
-            f"Participant {join.participant} is being joined by several callers at once.",
-            "Let one caller join a participant, or try again.",
+            f"Others were faster each time: at joining {join.participant}, or at the last places of nodes.",
+            "Let one caller join a participant; try again, and add nodes if it stays so.",
             retry_after_s=1,
         )
 

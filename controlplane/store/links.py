@@ -66,6 +66,8 @@ class Links:
         """Replace one link, or forget it; somebody else hears the node."""
         told = self._told.get(node)
         if told is None:
+            if report is None and node not in self._said:
+                return
             told = {}
             for one in self._of(node):
                 told.setdefault(one.room, {})[one.to_node] = one

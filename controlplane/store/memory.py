@@ -88,7 +88,7 @@ class MemoryStore(Reads):
             return Admitted(again, created=False)
         if (live.epoch if live else None) != replaces:
             return Conflict(live)
-        spare = spare_places(self._view, self._hints.nodes.get(proposal.node), proposal)
+        spare = spare_places(self._view, self._hints.nodes.get(proposal.node), proposal, now)
         if spare is not None and spare < 0:
             return Conflict(live, full=proposal.node)
         # When the epoch of somebody who left is forgotten, all others without a memory begin above it: epochs still

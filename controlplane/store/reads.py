@@ -81,17 +81,21 @@ class Reads:
         return self._hints.learned.look(network, now=now)
 
 
-def spare_places(view: View, node: Node | None, proposal: Assignment) -> int | None:
+def spare_places(view: View, node: Node | None, proposal: Assignment, now: float) -> int | None:
     """Return how many places the proposal's node has left behind it, as far as `view` goes; negative for none for it.
 
-    None for any number: the node is not known, or the place is the participant's already.
+    None for any number: the node is not known, or the place is the participant's already. Who is expected has a place
+    until the lease is over, ended or not: while Redis is away nobody is.
     """
     if node is None or proposal.live:
         return None
     before = view.live(key_of(proposal))
     if before is not None and before.node == node.id:
         return None
-    return node.capacity - view.count_on(node.id) - 1
+    spare = node.capacity - view.count_on(node.id) - 1
+    if spare < 0:
+        spare += sum(one.expires_at <= now for one in view.on_node(node.id))
+    return spare
 
 
 def refreshed(live: Assignment, proposal: Assignment) -> Assignment:

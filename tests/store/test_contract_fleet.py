@@ -233,6 +233,14 @@ async def test_a_node_gets_as_many_as_it_takes(store: Store) -> None:
     assert (await admitted(store, cem)).node == "fra-1"
 
 
+async def test_a_lease_that_is_over_holds_no_place(store: Store) -> None:
+    await store.put_node(replace(a_node("fra-1", "eu-frankfurt"), capacity=1))
+    first = await admitted(store, proposal("ana"))
+    bob = proposal("bob", now=first.expires_at)
+    assert await admit(store, bob, now=first.expires_at - 1) == Conflict(None, full=bob.node)
+    assert (await admitted(store, bob, now=first.expires_at)).node == "fra-1"
+
+
 async def test_who_was_let_in_by_a_node_is_not_refused_for_its_places(store: Store) -> None:
     await store.put_node(replace(a_node("fra-1", "eu-frankfurt"), capacity=1))
     await admitted(store, proposal("ana"))

@@ -8,7 +8,7 @@ from controlplane.core.model import Assignment, Node, NodeId
 from controlplane.store.redis.places import Places
 from controlplane.store.view import View
 from tests.core.build import node as a_node
-from tests.store.build import proposal
+from tests.store.build import NOW, proposal
 
 MINE, YOURS = "a", "b"
 
@@ -24,7 +24,7 @@ class Deployment:
         self.given = 0
 
     def gives(self, wanted: Assignment) -> bool:
-        spare = self.places.spare_alone(wanted)
+        spare = self.places.spare_alone(wanted, NOW)
         if spare is not None and spare < 0:
             return False
         self.places.gave_alone(0, wanted)

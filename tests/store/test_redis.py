@@ -148,6 +148,26 @@ async def test_hints_reach_the_other_replica(two: tuple[RedisStore, RedisStore])
     await until(all_gone)
 
 
+async def test_while_it_reads_what_it_missed_a_replica_gives_few_places_away(
+    two: tuple[RedisStore, RedisStore],
+) -> None:
+    """The others may have given them away: of that it knows nothing yet, and where the log ends it knows already."""
+    one, other = two
+
+    async def knows_the_other() -> bool:
+        return len(await one.replicas()) == 2
+
+    await until(knows_the_other)
+    await one.put_node(replace(a_node("fra-1", "eu-frankfurt"), capacity=20, replica=other.replica))
+    one._shards[0].loaded.clear()
+    wanted = [proposal(f"p{index}", now=NOW()) for index in range(5)]
+    outcomes = [await admit(one, each, now=NOW()) for each in wanted]
+    assert [isinstance(each, Admitted) for each in outcomes] == [True, True, False, False, False]
+    one._shards[0].loaded.set()
+    one._seats.rejoined(0)
+    assert isinstance(await admit(one, wanted[4], now=NOW()), Admitted)
+
+
 async def test_a_replica_that_starts_knows_everything(
     two: tuple[RedisStore, RedisStore], redis_server: RedisServer
 ) -> None:

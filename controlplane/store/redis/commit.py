@@ -43,7 +43,7 @@ LOST = [b"lost"]
 """The answer of a script that met another data set than its caller knows."""
 
 LATE = [b"late"]
-"""The answer of a script that was found in the sockets of a server that had stood still."""
+"""The answer of a script that came too late: it waited here, or in the sockets of a server that stood still."""
 
 Value = str | int | bytes
 

@@ -1,7 +1,6 @@
 """How long leases are in Redis: longer than promised, so that keeping somebody costs few writes."""
 
 from controlplane.core.model import Assignment
-from controlplane.store.redis.clock import RedisClock
 from controlplane.store.view import Key
 
 LIVE_LEASE_S = 3600.0
@@ -29,18 +28,13 @@ def ms(seconds: float) -> int:
 class Leases:
     """What is known of the leases in Redis."""
 
-    def __init__(self, clock: RedisClock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._ends: dict[Key, float] = {}
         """By the clock of this process."""
 
     def note(self, key: Key, ends_at: float) -> None:
         """Note until when somebody's lease lasts."""
         self._ends[key] = ends_at
-
-    def note_redis(self, key: Key, lease_ms: int) -> None:
-        """Note the same by Redis' clock."""
-        self._ends[key] = self._clock.to_local(lease_ms)
 
     def forget(self, key: Key) -> None:
         """Forget somebody who is gone."""

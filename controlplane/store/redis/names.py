@@ -47,7 +47,7 @@ class Names:
         return f"{self.gone_prefix}{key[0]}/{key[1]}"
 
     def to(self, node: str) -> str:
-        """STRING: the number of the log's entry that put somebody on a node last."""
+        """ZSET: the numbers of the log's last entries that put somebody on a node."""
         return f"{self.tag}:to:{node}"
 
     def hash(self, kind: str) -> str:

@@ -36,13 +36,13 @@ class Places:
         self._alone = [Counter[NodeId]() for _ in range(partitions)]
         """Per partition: how many were sent to each node since Redis is out of reach."""
 
-    def spare(self, proposal: Assignment) -> int | None:
+    def spare(self, proposal: Assignment, now: float) -> int | None:
         """See spare_places."""
-        return spare_places(self._view, self._nodes.get(proposal.node), proposal)
+        return spare_places(self._view, self._nodes.get(proposal.node), proposal, now)
 
-    def spare_alone(self, proposal: Assignment) -> int | None:
-        """Return the same for a replica that does not reach Redis."""
-        spare, node = self.spare(proposal), self._nodes.get(proposal.node)
+    def spare_alone(self, proposal: Assignment, now: float) -> int | None:
+        """Return the same for a replica that does not know what the others gave away."""
+        spare, node = self.spare(proposal, now), self._nodes.get(proposal.node)
         others = self._replicas() - 1
         if spare is None or node is None or node.replica == self._origin or others < 1:
             return spare
@@ -50,10 +50,10 @@ class Places:
         return min(spare, share - sum(one[node.id] for one in self._alone) - 1)
 
     def gave_alone(self, partition: int, proposal: Assignment) -> None:
-        """Note that the proposal was put in force without Redis."""
-        if self.spare(proposal) is not None:
+        """Note that a place was given away in that state; call before the proposal is in the view."""
+        if self.spare(proposal, proposal.assigned_at) is not None:
             self._alone[partition][proposal.node] += 1
 
     def rejoined(self, partition: int) -> None:
-        """Redis is told of all that were sent without it."""
+        """What others gave away is known, and they are told of what was given away here."""
         self._alone[partition].clear()

@@ -46,7 +46,7 @@ BEHIND = b"behind"
 """The answer of admit.lua to who has not read how many places are left."""
 
 READ_TRIES = 3
-"""Every one that fails says that somebody else got a place there."""
+"""One is mostly enough: what comes in meanwhile for the same last places is decided anew."""
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class Seats:
         self._clock = clock
         self._origin = origin
         self._places = places
-        self._leases = Leases(clock)
+        self._leases = Leases()
         self._senders = [Sender(shard, view, self._leases, clock, origin, self) for shard in shards]
         self._slot = slot
         self.listeners: list[Listener] = []
@@ -84,7 +84,8 @@ class Seats:
 
     def rejoined(self, partition: int) -> None:
         """Send what waits."""
-        self._places.rejoined(partition)
+        if self._shards[partition].loaded.is_set():
+            self._places.rejoined(partition)
         self._senders[partition].rejoined()
 
     def work(self) -> Sequence[Coroutine[Any, Any, None]]:
@@ -105,10 +106,11 @@ class Seats:
                 return settled
             await self._sender(key).send_first(key)
             # No turn of the loop between this and the call, which says up to where the log has been read for it.
-            spare = self._places.spare(proposal)
+            is_apart = shard.is_apart
+            spare = (self._places.spare_alone if is_apart else self._places.spare)(proposal, now)
             if spare is not None and spare < 0:
-                break
-            before, until_ms = self._view.live(key), self._until_ms()
+                return Conflict(self._view.live(key), full=proposal.node)
+            before, until_ms = self._view.live(key), self._until_ms(shard)
             try:
                 reply = await self._call_admit(
                     wanted, replaces, event, before, now, spare, until_ms
@@ -118,9 +120,11 @@ class Seats:
                 settled = self._settled(proposal, replaces, now)
                 return settled or self._admit_alone(wanted, event, before, now, until_ms)
             if reply.values[0] != BEHIND:
+                if is_apart:
+                    self._places.gave_alone(shard.partition, wanted)
                 return self._admitted(reply, wanted, replaces, now)
             await shard.read_again()
-        return Conflict(self._view.live(key), full=proposal.node)
+        return Conflict(self._view.live(key))
 
     def _admitted(
         self, reply: Reply, wanted: Assignment, replaces: int | None, now: float
@@ -130,7 +134,7 @@ class Seats:
         if first:
             admitted = replace(wanted, epoch=int(first))
             if admitted.epoch > self._view.last_epoch(key):
-                self._put(admitted, lease=self._clock.to_local(int(rest[0])))
+                self._put(admitted, lease=self._shard(key).clock.to_local(int(rest[0])))
             return Admitted(admitted, created=True, degraded=not reply.safe)
         if not rest[0]:
             self.take_end(key, int(rest[1]), own=False)
@@ -151,7 +155,7 @@ class Seats:
             reply = await shard.call(
                 "end", shard.names.of(key), self._origin, *key,
                 "" if epoch is None else epoch, int(if_expired), reason, repr(now), LOG_LENGTH,
-                self._until_ms(),
+                self._until_ms(shard),
             )  # fmt: skip
         except Away:
             return self._end_alone(key, epoch, reason, now, if_expired=if_expired)
@@ -193,9 +197,9 @@ class Seats:
             shard.born, "" if spare is None else spare, shard.log_number, until_ms,
         )  # fmt: skip
 
-    def _until_ms(self) -> int:
+    def _until_ms(self, shard: Shard) -> int:
         """Return until when, by Redis' clock, what is called now may be done."""
-        return self._clock.redis_ms() + ms(IN_FLIGHT_S)
+        return shard.clock.redis_ms() + ms(IN_FLIGHT_S)
 
     def _settled(
         self, proposal: Assignment, replaces: int | None, now: float
@@ -223,10 +227,11 @@ class Seats:
         self, wanted: Assignment, event: str, before: Assignment | None, now: float, until_ms: int
     ) -> Admitted | Conflict:
         key = key_of(wanted)
-        spare = self._places.spare_alone(wanted)
+        spare, shard = self._places.spare_alone(wanted, now), self._shard(key)
         if spare is not None and spare < 0:
             return Conflict(before, full=wanted.node)
-        self._places.gave_alone(self._shard(key).partition, wanted)
+        if shard.is_apart:
+            self._places.gave_alone(shard.partition, wanted)
         admitted = replace(wanted, epoch=self._own_epoch(key, wanted.epoch, until_ms))
         self._put(admitted, lease=0.0)
         from_node = before.node if before else ""
@@ -304,7 +309,7 @@ class Seats:
             return 0
         known = live is not None and live.epoch == header.epoch
         if live is not None and known and records.encode_node(live) == header.parts.node:
-            self._leases.note_redis(key, header.lease_ms)
+            self._leases.note(key, self._shard(key).clock.to_local(header.lease_ms))
         else:
             self.take(key, record, own=False)
         return header.epoch
@@ -352,6 +357,7 @@ class Seats:
             last = self._view.last_epoch(key)
             if self._view.live(key) is None and last >= epoch:
                 self._sender(key).add(key, Due(ended=last, reason=LATE, at=self._clock.now()))
+        self._places.rejoined(partition)
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -376,7 +382,7 @@ class Seats:
             listener(Change(before, after))
 
     def _decoded(self, key: Key, header: records.Header) -> Assignment:
-        lease = self._clock.to_local(header.lease_ms)
+        lease = self._shard(key).clock.to_local(header.lease_ms)
         return records.decode(header, *key, expires_at=lease)
 
 

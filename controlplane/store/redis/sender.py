@@ -122,12 +122,12 @@ class Sender:
     ) -> None:
         try:
             what, *rest = (await call).values if call else (b"",)
-        except Away:
+        except (Away, asyncio.CancelledError) as error:
             self.outbox.put_back(key, due)
+            self._wake.set()
+            if not isinstance(error, Away):
+                raise
             return
-        except asyncio.CancelledError:
-            self.outbox.put_back(key, due)
-            raise
         finally:
             self._on_the_way[key] -= 1
             if not self._on_the_way[key]:
@@ -138,7 +138,7 @@ class Sender:
             self._taker.take_end(key, int(rest[0]), own=False)
         elif what == b"missing":
             self.add(key, Due(Part.ALL))
-        elif what == b"ok" and not due.ended:
+        elif what == b"ok" and not due.ended and self._view.live(key) is not None:
             self._leases.note(key, lease_until)
 
 

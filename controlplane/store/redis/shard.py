@@ -95,7 +95,8 @@ class Shard:
         self.names = names = Names(partition)
         self._connector = connector
         self._scripts = scripts
-        self._clock = clock
+        self.clock = clock
+        """That of its master: those of a cluster may differ."""
         self._sink = sink
         self._logs: dict[str, Callable[[Place, Fields], None]] = {
             names.log: lambda place, fields: sink.changed(partition, place, fields)
@@ -120,6 +121,11 @@ class Shard:
     def is_up(self) -> bool:
         """Whether there is a way to its master."""
         return self.committer.link is not None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether what others do is not known: without a way, and until all is read that was missed."""
+        return not (self.is_up and self.loaded.is_set())
 
     @property
     def client(self) -> Any:
@@ -177,7 +183,7 @@ class Shard:
             same_data = not anew or await self._begin()
             away_s = 0.0
             if self.down_since is not None:
-                away_s = self._clock.now() - self.down_since
+                away_s = self.clock.now() - self.down_since
                 log.info("redis is there", partition=self.partition, generation=self.generation)
             self.down_since = None
             self._sink.rejoined(self.partition)
@@ -198,11 +204,11 @@ class Shard:
     async def _begin(self) -> bool:
         """Find where the logs end. Return whether this is the data set of before."""
         keys, name = [self.names.meta, *self._logs], secrets.token_hex(8)
-        asked_at = self._clock.now()
+        asked_at = self.clock.now()
         reply = await self.call("tail", keys, name, self.born, self.generation)
         time_ms, born, generation, *tails = reply.values
-        self._clock.forget()
-        self._clock.note(int(time_ms), asked_at=asked_at, answered_at=self._clock.now())
+        self.clock.forget()
+        self.clock.note(int(time_ms), asked_at=asked_at, answered_at=self.clock.now())
         self.generation = int(generation)
         same = self.born in {"", born.decode()}
         self.born = born.decode()
@@ -214,9 +220,8 @@ class Shard:
     async def _read_on(self, link: Link) -> None:
         pause = POLL_S * max(1, self._connector.partitions / MANY)
         while self.committer.link is link:
-            has_more = await self._poll(link)
-            self._next_read()
-            if not has_more:
+            if not await self._poll(link):
+                self._next_read()
                 stop_if_cancelled()
                 await asyncio.sleep(pause)
         raise Away(self.committer.why)
@@ -243,10 +248,10 @@ class Shard:
         sha = self._scripts.shas["numbers"]
         pipe.execute_command("EVALSHA", sha, 1, self.names.meta, *self._logs)
         pipe.xread({name: self._read[name][0] for name in self._logs}, count=READ_AT_ONCE)
-        asked_at = self._clock.now()
+        asked_at = self.clock.now()
         async with time_limit(OPERATION_TIMEOUT_S):
             (time_ms, born, *numbers), streams = await pipe.execute()
-        self._clock.note(int(time_ms), asked_at=asked_at, answered_at=self._clock.now())
+        self.clock.note(int(time_ms), asked_at=asked_at, answered_at=self.clock.now())
         if born.decode() != self.born:
             raise Gap("Redis lost everything")
         more = False
@@ -271,7 +276,7 @@ class Shard:
 
     def _lose(self, why: str) -> None:
         if self.down_since is None:
-            self.down_since = self._clock.now()
+            self.down_since = self.clock.now()
             log.warning("redis is out of reach", partition=self.partition, why=why)
         self.committer.lose(why)
 

@@ -68,11 +68,11 @@ class RedisStore(Reads):
         super().__init__()
         self._replica = replica
         self._connector = connector
-        self._clock = RedisClock(now)
         self._shards = [
-            Shard(number, connector, scripts, self._clock, self)
+            Shard(number, connector, scripts, RedisClock(now), self)
             for number in range(connector.partitions)
         ]
+        self._clock = self._shards[FLEET].clock
         self._fleet = fleet = Fleet(self._hints, self._shards[FLEET], self._clock, replica)
         places = Places(
             self._view,

@@ -1,5 +1,5 @@
 -- Puts an assignment in force, if what the caller saw is still true.
--- KEYS: room, gone, log, meta, number of the entry of the log that put somebody on the node last
+-- KEYS: room, gone, log, meta, numbers of the entries of the log that put somebody on the node
 -- ARGV: origin, room, participant, replaces ('' for nobody), floor, session, lease from now in ms,
 --       generation of the deployment, static, client, node, event, at, from (node before), limit of the log,
 --       name of the data set that the caller knows, places that the node has behind this one as far as the caller has
@@ -27,9 +27,8 @@ elseif replaces and left >= replaces then
 end
 -- Neither there nor left: Redis lost what the caller saw, and the caller is believed.
 
--- So many entries cannot have put more people there than themselves.
 local spare = tonumber(ARGV[17])
-if spare and tonumber(redis.call('GET', to) or '0') - tonumber(ARGV[18]) > spare then return {'behind'} end
+if spare and spare < PLACED_KEPT and redis.call('ZCOUNT', to, '(' .. ARGV[18], '+inf') > spare then return {'behind'} end
 
 local generation = tonumber(known[1] or '0')
 if tonumber(ARGV[8]) > generation then
@@ -46,5 +45,5 @@ local r = {
 local record = put(room, participant, r, now)
 if left > 0 then redis.call('DEL', gone) end
 local number = append(log, meta, ARGV[15], 'o', origin, 'r', name, 'p', participant, 'v', record, 't', ARGV[12], 'a', ARGV[13], 'f', ARGV[14])
-redis.call('SET', to, number, 'PX', HOUR_MS)
+placed(to, number)
 return {whole(r.epoch), whole(r.lease), whole(now)}

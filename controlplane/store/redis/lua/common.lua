@@ -9,6 +9,8 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local PLACED_KEPT = 64 -- entries of the log about one node; more than that in the 25 ms between two readings never come
+
 local function whole(number) return string.format('%.0f', number) end
 
 local function parse(record)
@@ -32,6 +34,13 @@ local function append(log, meta, limit, ...)
   local number = redis.call('HINCRBY', meta, log, 1)
   redis.call('XADD', log, 'MAXLEN', '~', limit, '*', 'n', number, ...)
   return number
+end
+
+-- Notes which entry of the log put somebody on a node.
+local function placed(to, number)
+  redis.call('ZADD', to, number, number)
+  if redis.call('ZCARD', to) > 2 * PLACED_KEPT then redis.call('ZREMRANGEBYRANK', to, 0, -PLACED_KEPT - 1) end
+  redis.call('PEXPIRE', to, HOUR_MS)
 end
 
 local function put(room, participant, r, now)

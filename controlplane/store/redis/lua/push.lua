@@ -1,6 +1,6 @@
 -- Brings in what a replica knows of a participant: reports, repeated joins, and what it decided or remembers alone.
 -- The higher epoch stands. Parts that are given replace those of the record; '' leaves a part as it is.
--- KEYS: room, gone, log, meta, number of the entry of the log that put somebody on the node last
+-- KEYS: room, gone, log, meta, numbers of the entries of the log that put somebody on the node
 -- ARGV: origin, room, participant, epoch, session, lease from now in ms, '1' if the lease may become shorter,
 --       static, client, node ('-' for none), event or '', at, from, limit
 -- Returns {'ok'}, {'newer', record}, {'gone', epoch}, {'missing'} when there is no record and the static part is not given.
@@ -30,5 +30,5 @@ if ARGV[11] ~= '' then
   for _, field in ipairs({'t', ARGV[11], 'a', ARGV[12], 'f', ARGV[13]}) do table.insert(entry, field) end
 end
 local number = append(log, meta, ARGV[14], unpack(entry))
-if is_new then redis.call('SET', to, number, 'PX', HOUR_MS) end
+if is_new then placed(to, number) end
 return {'ok'}
