@@ -9,7 +9,7 @@ I2  A node never has more people than it takes: its own door sees to that, and i
 import asyncio
 import itertools
 from collections.abc import Coroutine, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -371,10 +371,26 @@ def test_a_script_that_asks_nobody_is_found(redis_server: RedisServer) -> None:
     assert run_machine(CapacityMachine, server=redis_server, scripts=planted)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("busy")
+@pytest.mark.parametrize("gives_all_away", [False, True])
 def test_replicas_that_give_everything_away_without_redis_are_found(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, *, gives_all_away: bool
 ) -> None:
-    monkeypatch.setattr(Places, "spare_alone", Places.spare)
-    assert run_machine(CapacityMachine, server=redis_server, scripts=shifted_scripts())
+    """Both are cut off and fill what they see; the machine notices when it is too much."""
+    if gives_all_away:
+        monkeypatch.setattr(Places, "spare_alone", Places.spare)
+    members: dict[str, object] = {
+        "server": redis_server,
+        "scripts": shifted_scripts(),
+        "broken": [],
+    }
+    machine: CapacityMachine = type("Machine", (CapacityMachine,), members)()
+    try:
+        machine.start(heard_by=(0, 0, 0))
+        machine.cut(at=(0, 1))
+        for at in (0, 1):
+            with suppress(AssertionError):
+                machine.join(at=at, room=RoomId("r1"), place="frankfurt", count=30)
+    finally:
+        machine.teardown()
+    assert bool(machine.broken) == gives_all_away

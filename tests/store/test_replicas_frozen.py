@@ -214,6 +214,8 @@ class FrozenMachine(RuleBasedStateMachine):
         if first != second:
             self._broke(f"I1: one replica has {first}, the other {second}")
         for key, epoch in self.safe.items():
+            if epoch <= max(self.ended.get(key, 0), self.may_be_ended.get(key, 0)):
+                continue  # who left may be forgotten with the data; later epochs are above all the same
             if self.run(self.stores[0].last_epoch(*key)) < epoch:
                 self._broke(f"I5: {key} was acknowledged with {epoch}, and that is lost")
 
