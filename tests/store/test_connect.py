@@ -1,6 +1,7 @@
 """What operators write after --redis, and which server it leads to."""
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from controlplane.adapters.ca import Bundle, CertificateAuthority
 from controlplane.store.redis.connect import FAILURES, connector_of
 from controlplane.store.redis.target import Target, parse_target
-from tests.store.sentinel import NAME, Sentinel, SentinelSetup
+from tests.store.sentinel import NAME, Sentinel, SentinelSetup, wait_until
 from tests.store.servers import RedisServer, free_port
 
 
@@ -169,3 +170,37 @@ async def test_sentinels_lead_to_the_master_that_needs_to_be_confirmed() -> None
     finally:
         await connector.close()
         setup.close()
+
+
+def _replicas_of(sentinel: Sentinel) -> bytes:
+    return sentinel.command("SENTINEL", "SLAVES", NAME)
+
+
+async def test_a_new_master_is_gone_to_before_everybody_follows_it() -> None:
+    """The Sentinel that leads the fail-over calls the old master down, and the master, until the last one does."""
+    servers = [RedisServer()]
+    follows = ("--replicaof", "127.0.0.1", str(servers[0].port))
+    deaf = [word for name in ("SYNC", "PSYNC") for word in ("--rename-command", name, f"NO{name}")]
+    servers.append(RedisServer(*follows, *deaf))
+    servers.append(RedisServer(*follows, "--replica-priority", "0"))
+    heir = servers[1]
+    wait_until(lambda: servers[0].command("INFO", "replication").count(b"state=online") == 2)
+    sentinel = Sentinel(servers[0].port, 500, quorum=1)
+    connector = connector_of(parse_target(f"redis+sentinel://127.0.0.1:{sentinel.port}/{NAME}"))
+    try:
+        wait_until(lambda: b"slave-priority\r\n$1\r\n0" in _replicas_of(sentinel))
+        assert (await connector.connect(0)).generation == 0
+        servers[0].kill()
+        async with asyncio.timeout(10):
+            while True:
+                await asyncio.sleep(0.05)
+                with contextlib.suppress(*FAILURES):
+                    link = await connector.connect(0)
+                    break
+        assert b"o_down" in sentinel.command("SENTINEL", "MASTER", NAME)
+        assert (await link.client.info("server"))["tcp_port"] == heir.port
+        assert link.generation == 1
+    finally:
+        await connector.close()
+        for one in (sentinel, *servers):
+            one.close()

@@ -170,22 +170,31 @@ class SentinelConnector:
         if not states:
             raise ConnectionError(f"no Sentinel says where {self._name} is: {why_not}")
         newest = max(states, key=lambda one: int(one["config-epoch"]))
+        address = (newest["ip"], int(newest["port"]))
         if newest["is_odown"]:
-            # Trying it all the same would take as long as the next look at whether there is another.
-            raise ConnectionError(f"Sentinel says that {self._name} is down")
+            if newest["leads-to"] == address:
+                # Trying it all the same would take as long as the next look at whether there is another.
+                raise ConnectionError(f"Sentinel says that {self._name} is down")
+            address = newest["leads-to"]
         # A replica that is cut off is still one that has to confirm: or the writes to a master that is cut off itself
         # would count as safe.
         self._replicas = max(self._replicas, int(newest["num-slaves"]))
         return await self._clients.link(
-            (newest["ip"], int(newest["port"])),
-            generation=int(newest["config-epoch"]),
-            replicas=self._replicas,
+            address, generation=int(newest["config-epoch"]), replicas=self._replicas
         )
 
     async def _ask(self, sentinel: Address) -> Mapping[str, Any]:
+        """Return what a Sentinel says of the master, and where it leads clients.
+
+        The Sentinel that leads a fail-over does so to the new master at once, but calls the old one the master, and
+        down, until all replicas follow the new one: seconds, if one does not answer. Asked in this order, the epoch is
+        no older than the address.
+        """
         client = self._clients.at(sentinel, sentinel=True)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            return cast("Mapping[str, Any]", await client.sentinel_master(self._name))
+            leads_to = await client.sentinel_get_master_addr_by_name(self._name)
+            state = await client.sentinel_master(self._name)
+        return {**cast("Mapping[str, Any]", state), "leads-to": leads_to}
 
     async def close(self) -> None:
         """See Connector.close."""
