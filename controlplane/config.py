@@ -16,10 +16,11 @@ from controlplane.adapters.signing_keys import SigningKeys
 from controlplane.adapters.topology_yaml import TopologyError, parse_topology
 from controlplane.adapters.turn_secrets import TurnSecretFile
 from controlplane.api.callers import Callers, jwks_file, key_file
-from controlplane.core.addresses import IpNetwork, parse_network
+from controlplane.core.addresses import parse_network
 from controlplane.core.ids import id_refusal
 from controlplane.errors import ControlPlaneError
 from controlplane.store.redis.target import Target, parse_target
+from guard.addresses import IpNetwork
 
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from guard.addresses import IpNetwork
 from relay.api.enrolment import Enrolment
-from relay.core.addresses import IpNetwork
 from relay.core.enrolment import parse_join_token
 from relay.transport.clock import wall
 from relay.transport.tls import NodeIdentity, TlsFiles

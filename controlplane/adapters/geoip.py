@@ -17,10 +17,11 @@ import maxminddb
 import structlog
 from geoip2.errors import AddressNotFoundError
 
-from controlplane.core.addresses import IpAddress, parse_address
+from controlplane.core.addresses import parse_address
 from controlplane.core.countries import centroid_country, country_only
 from controlplane.core.model import Location
 from controlplane.errors import InvalidInputError
+from guard.addresses import IpAddress
 
 SCHEMA_SAMPLE = 1000
 """Records that are looked at to see whether a flat file has coordinates: enough to pass the reserved ranges."""

@@ -7,7 +7,8 @@ reading both would let a client choose which of the two is believed.
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from controlplane.core.addresses import IpAddress, IpNetwork, parse_address
+from controlplane.core.addresses import parse_address
+from guard.addresses import IpAddress, IpNetwork
 
 MAX_HOPS = 32
 """Longer chains of trusted proxies are made up."""

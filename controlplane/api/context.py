@@ -10,7 +10,6 @@ from controlplane.api.callers import Callers
 from controlplane.api.metrics import Metrics
 from controlplane.api.overload import Overload
 from controlplane.api.repeats import Repeats
-from controlplane.core.addresses import IpNetwork
 from controlplane.services.enrolment import Enrolment
 from controlplane.services.explaining import Explaining
 from controlplane.services.fleet import Fleet
@@ -20,6 +19,7 @@ from controlplane.services.ports import Clock
 from controlplane.services.rooms import Rooms
 from controlplane.services.topologies import Topologies, TopologyParser
 from controlplane.store.base import Store
+from guard.addresses import IpNetwork
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ IPv4 address in it, or the same client would have two places, two networks and d
 import ipaddress
 from functools import lru_cache
 
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+from guard.addresses import IpAddress, IpNetwork
 
 LONGEST = 64
 """Characters: no address is longer than the 45 of a mapped one; longer text is not even looked at."""

@@ -27,7 +27,7 @@ from controlplane.services.answers import (
 )
 from controlplane.services.cascade import Cascades
 from controlplane.services.changed_rooms import ChangedRooms
-from controlplane.services.placements import Placements
+from controlplane.services.placements import Placements, admit_counted
 from controlplane.services.ports import Clock, GeoLocator, TokenSigner, TurnKeeper
 from controlplane.services.proposals import LEASE_TO_FIRST_USE_S, seated
 from controlplane.services.refusals import check_regions, no_participant, refusal_error
@@ -241,11 +241,14 @@ class Joins:
                 moved_at=current.moved_at,
                 unreachable=(current.unreachable | join.exclude_nodes) & world.nodes.keys(),
             )
-        key = (join.room, join.participant)
-        self._placements.note(decision.node, key, now=now)
-        replaces = current.epoch if current else None
-        outcome = await self._store.admit(proposal, replaces=replaces, event=event, now=now)
-        self._placements.settle(outcome, key, now=now)
+        outcome = await admit_counted(
+            self._store,
+            self._placements,
+            proposal,
+            replaces=current.epoch if current else None,
+            event=event,
+            now=now,
+        )
         if not isinstance(outcome, Admitted):
             return None
         admitted = outcome.assignment

@@ -23,7 +23,7 @@ from controlplane.services.session_rtts import SessionRtts
 from controlplane.services.snapshots import Snapshots
 from controlplane.services.topologies import Topologies, VersionedTopology
 from controlplane.services.tracking import Tracking
-from controlplane.store.base import Store
+from controlplane.store.base import Store, StoreHealth
 
 log = structlog.get_logger(__name__)
 
@@ -92,8 +92,9 @@ class Judge:
 
     async def _sweep(self, now: float) -> None:
         await self._duties.refresh()
-        mine = await self._judged()
-        await self._freeze_or_thaw(mine, now)
+        health = await self._store.health()
+        mine = await self._judged(health)
+        await self._freeze_or_thaw(mine, health, now)
         current = await self._topologies.current()
         drains = await self._store.drains()
         self._emptier.begin()
@@ -143,7 +144,7 @@ class Judge:
             if one.judged_since is not None:
                 one.judged_since = min(one.judged_since, now)
 
-    async def _judged(self) -> list[Node]:
+    async def _judged(self, health: StoreHealth) -> list[Node]:
         """Return the nodes that are this replica's to judge, in order of id.
 
         Those that another replica heard only as long as the replicas hear of each other: cut off from what they share,
@@ -152,19 +153,17 @@ class Judge:
         nodes = await self._store.nodes()
         for gone in [id_ for id_ in self._tracking.ids() if id_ not in nodes]:
             self._forget(gone)
-        is_apart = (await self._store.health()).mode == "degraded"
         mine: list[Node] = []
         for id_ in sorted(nodes):
             node = nodes[id_]
             is_heard = node.replica == self._duties.me
-            if self._duties.judges(node) and (is_heard or not is_apart):
+            if self._duties.judges(node) and (is_heard or health.mode == "normal"):
                 mine.append(node)
             elif (tracked := self._tracking.look(id_)) is not None:
                 tracked.judged_since = None
         return mine
 
-    async def _freeze_or_thaw(self, mine: Iterable[Node], now: float) -> None:
-        health = await self._store.health()
+    async def _freeze_or_thaw(self, mine: Iterable[Node], health: StoreHealth, now: float) -> None:
         alive = [one for one in mine if one.state is not NodeState.LOST]
         silent = sum(
             one.state is NodeState.SUSPECT or self._due(one, now) is not None for one in alive

@@ -16,7 +16,7 @@ from controlplane.core.sums import without
 from controlplane.core.world import World
 from controlplane.services.cascade import Cascades
 from controlplane.services.changed_rooms import ChangedRooms
-from controlplane.services.placements import Placements
+from controlplane.services.placements import Placements, admit_counted
 from controlplane.services.ports import Clock
 from controlplane.services.proposals import reseated
 from controlplane.services.world import Worlds
@@ -96,16 +96,15 @@ class Mover:
         if isinstance(decision, Refused):
             return False
         decision = replace(decision, because=(move.reason, *decision.because))
-        key = (one.room, one.participant)
-        self._placements.note(decision.node, key, now=now)
         # No rehome, so `moved_at` stays: it is about moves that nobody has to make.
-        outcome = await self._store.admit(
+        outcome = await admit_counted(
+            self._store,
+            self._placements,
             reseated(one, decision, now=now),
             replaces=one.epoch,
             event="participant.moved",
             now=now,
         )
-        self._placements.settle(outcome, key, now=now)
         if not isinstance(outcome, Admitted):
             return False
         self._cascades.moved(one, outcome.assignment)

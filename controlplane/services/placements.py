@@ -6,8 +6,8 @@ node reports the participant, or it is clear that nobody came. Every join asks f
 
 from collections.abc import Iterable, Sequence
 
-from controlplane.core.model import NodeId, ParticipantId, RoomId
-from controlplane.store.base import Admitted, Conflict
+from controlplane.core.model import Assignment, NodeId, ParticipantId, RoomId
+from controlplane.store.base import Admitted, Conflict, Store
 
 RAMP_UP_S = 20.0
 """A client that has not reached its node by then does not come; Jitsi's ramp-up interval has the same length."""
@@ -90,3 +90,20 @@ class Placements:
             if abs(now - at) <= RAMP_UP_S:
                 return
             self.forget(key)
+
+
+async def admit_counted(
+    store: Store,
+    placements: Placements,
+    proposal: Assignment,
+    *,
+    replaces: int | None,
+    event: str,
+    now: float,
+) -> Admitted | Conflict:
+    """Admit whom a decision has just placed, counted as on the way from now on; see Store.admit."""
+    key = (proposal.room, proposal.participant)
+    placements.note(proposal.node, key, now=now)
+    outcome = await store.admit(proposal, replaces=replaces, event=event, now=now)
+    placements.settle(outcome, key, now=now)
+    return outcome

@@ -37,7 +37,7 @@ from controlplane.core.world import World
 from controlplane.services.cascade import Cascades
 from controlplane.services.changed_rooms import QUIET_S, ChangedRooms
 from controlplane.services.duties import Duties
-from controlplane.services.placements import Placements
+from controlplane.services.placements import Placements, admit_counted
 from controlplane.services.ports import Clock, Counter
 from controlplane.services.proposals import reseated
 from controlplane.services.world import Worlds
@@ -201,15 +201,14 @@ class Rehoming:
         decision = None if isinstance(alone, Refused) else _as_planned(alone, one, step, world)
         if decision is None:
             return False
-        key = (one.room, one.participant)
-        self._placements.note(decision.node, key, now=now)
-        outcome = await self._store.admit(
+        outcome = await admit_counted(
+            self._store,
+            self._placements,
             replace(reseated(one, decision, now=now), moved_at=now),
             replaces=one.epoch,
             event="participant.moved",
             now=now,
         )
-        self._placements.settle(outcome, key, now=now)
         if not isinstance(outcome, Admitted):
             return False
         self._cascades.moved(one, outcome.assignment)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from guard.addresses import IpAddress, IpNetwork
 from guard.buckets import AddressBuckets
-from relay.core.addresses import IpAddress, IpNetwork, client_address, parse_address
+from relay.core.addresses import client_address, parse_address
 from relay.errors import TooManyRequestsError
 from relay.transport.clock import monotonic
 

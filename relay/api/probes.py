@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import structlog
 from aiohttp import hdrs, web
 
+from guard.addresses import IpNetwork
 from guard.buckets import AddressBuckets
 from relay.api.asking import request_address
-from relay.core.addresses import IpNetwork, parse_address
+from relay.core.addresses import parse_address
 from relay.errors import TooManyRequestsError
 from relay.transport.clock import monotonic
 

@@ -3,8 +3,7 @@
 import ipaddress
 from collections.abc import Sequence
 
-IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+from guard.addresses import IpAddress, IpNetwork
 
 MAX_HOPS = 32
 """Longer X-Forwarded-For chains are made up."""

@@ -22,10 +22,11 @@ from controlplane.api import schemas
 from controlplane.api.client_address import client_address
 from controlplane.api.http.problems import invalid
 from controlplane.api.keys import ApiKeys
-from controlplane.core.addresses import IpNetwork, parse_network
+from controlplane.core.addresses import parse_network
 from controlplane.core.enrolment import parse_join_token
 from controlplane.core.model import ParticipantId, RoomId
 from controlplane.errors import ControlPlaneError
+from guard.addresses import IpNetwork
 from relay.api import tokens
 from relay.core import addresses
 from relay.core.rooms import Rooms

@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,16 +50,6 @@ log = logging.getLogger(__name__)
 """Figures: `pytest -o log_cli=true --log-cli-level=INFO` shows them."""
 
 
-@contextmanager
-def redis_server() -> Iterator[RedisServer]:
-    """A Redis without persistence."""
-    server = RedisServer()
-    try:
-        yield server
-    finally:
-        server.close()
-
-
 def _lines(process: Process) -> list[dict[str, Any]]:
     """Return what a process has logged, the line that it is just writing left out."""
     lines = process.log.read_text("utf-8", errors="replace").splitlines()
@@ -71,7 +61,7 @@ def _lines(process: Process) -> list[dict[str, Any]]:
 
 async def test_replicas_are_upgraded_one_after_the_other_and_then_the_nodes(tmp_path: Path) -> None:
     """Every join is answered in time meanwhile, and no node is declared lost because replicas restart."""
-    with redis_server() as redis:
+    with closing(RedisServer()) as redis:
         async with running(tmp_path, redis.url) as system:
             urls = list(system.urls.values())
             async with driving(
@@ -176,7 +166,7 @@ async def test_a_control_plane_is_restored_from_its_backup_under_a_running_call(
     stay_on_loopback(["http://127.0.0.1"])
     folder, backup = tmp_path / "live", tmp_path / "backup"
     await asyncio.to_thread(folder.mkdir)
-    with redis_server() as redis:
+    with closing(RedisServer()) as redis:
         async with running(folder, redis.url) as system, talking(system) as people:
             ana, bob = people["ana"], people["bob"]
             await _hear_each_other(ana, bob)

@@ -25,12 +25,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controlplane.cli.demo_client import stay_on_loopback
 from controlplane.cli.demo_media import MovingPicture, Tone
+from guard.addresses import IpNetwork
 from relay.api.http import make_app
 from relay.api.probes import Probes
 from relay.api.sessions import SLOTS_RELATION
 from relay.api.state import NodeState
 from relay.core import rtcp, rtp
-from relay.core.addresses import IpNetwork
 from relay.core.rooms import Rooms
 from relay.engines.embedded.engine import EmbeddedEngine
 from relay.transport.clock import wall

@@ -10,7 +10,7 @@ Time-outs are counted instead of measured: a busy machine makes them longer, and
 import asyncio
 import itertools
 from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from typing import Any, TypeVar
 
 import pytest
@@ -265,9 +265,8 @@ def calls_may_take(seconds: float) -> Iterator[None]:
 
 @pytest.fixture
 def own_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    yield server
-    server.close()
+    with closing(RedisServer()) as server:
+        yield server
 
 
 @pytest.fixture

@@ -67,10 +67,10 @@ Field = tuple[str, str]
 class Fleet:
     """What belongs to no room; all of it lies in the partition of `shard`."""
 
-    def __init__(self, hints: Hints, shard: Shard, clock: RedisClock, origin: str) -> None:
+    def __init__(self, hints: Hints, shard: Shard, origin: str) -> None:
         self._hints = hints
         self._shard = shard
-        self._clock = clock
+        self._clock = shard.clock
         self._origin = origin
         self._due: OrderedDict[Field, str] = OrderedDict()
         self._samples: list[tuple[str, str, float, str, float]] = []

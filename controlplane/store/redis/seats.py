@@ -16,7 +16,6 @@ from controlplane.store.base import Admitted, Change, Conflict, Listener
 from controlplane.store.packing import packed
 from controlplane.store.reads import refreshed, with_report
 from controlplane.store.redis import records
-from controlplane.store.redis.clock import RedisClock
 from controlplane.store.redis.commit import Away, Reply
 from controlplane.store.redis.leases import Leases, ms, stored_lease
 from controlplane.store.redis.names import LOG_LENGTH, partition_of
@@ -60,7 +59,6 @@ class Seats:
         self,
         view: View,
         shards: Sequence[Shard],
-        clock: RedisClock,
         origin: str,
         places: Places,
         *,
@@ -69,11 +67,10 @@ class Seats:
         """`slot` returns this replica's own number, for epochs that it makes alone."""
         self._view = view
         self._shards = shards
-        self._clock = clock
         self._origin = origin
         self._places = places
         self._leases = Leases()
-        self._senders = [Sender(shard, view, self._leases, clock, origin, self) for shard in shards]
+        self._senders = [Sender(shard, view, self._leases, origin, self) for shard in shards]
         self._slot = slot
         self.listeners: list[Listener] = []
         self.unreadable = 0
@@ -119,8 +116,9 @@ class Seats:
                 # Others may have been faster in the meantime.
                 settled = self._settled(proposal, replaces, now)
                 return settled or self._admit_alone(wanted, event, before, now, until_ms)
-            if reply.values[0] != BEHIND:
-                if is_apart:
+            first = reply.values[0]
+            if first != BEHIND:
+                if first and is_apart:
                     self._places.gave_alone(shard.partition, wanted)
                 return self._admitted(reply, wanted, replaces, now)
             await shard.read_again()
@@ -322,7 +320,9 @@ class Seats:
         if not own:
             # An old entry of the log, mostly. But a replica may have brought in what Redis had lost, not knowing more.
             ended = 0 if live else self._view.last_epoch(key)
-            self._sender(key).add(key, Due(ended=ended, reason=LATE, at=self._clock.now()))
+            self._sender(key).add(
+                key, Due(ended=ended, reason=LATE, at=self._shard(key).clock.now())
+            )
         return False
 
     def take_end(self, key: Key, epoch: int, *, own: bool) -> None:
@@ -356,7 +356,9 @@ class Seats:
         for key, epoch in present.items():
             last = self._view.last_epoch(key)
             if self._view.live(key) is None and last >= epoch:
-                self._sender(key).add(key, Due(ended=last, reason=LATE, at=self._clock.now()))
+                self._sender(key).add(
+                    key, Due(ended=last, reason=LATE, at=self._shard(key).clock.now())
+                )
         self._places.rejoined(partition)
 
     # --- inside ---------------------------------------------------------------------------------

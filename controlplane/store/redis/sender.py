@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from controlplane.core.model import Assignment
 from controlplane.store.redis import records
-from controlplane.store.redis.clock import RedisClock
 from controlplane.store.redis.commit import Away, Reply
 from controlplane.store.redis.leases import Leases, ms, stored_lease
 from controlplane.store.redis.names import LOG_LENGTH
@@ -34,14 +33,11 @@ class Taker(Protocol):
 class Sender:
     """See the module's docstring."""
 
-    def __init__(
-        self, shard: Shard, view: View, leases: Leases, clock: RedisClock, origin: str, taker: Taker
-    ) -> None:
+    def __init__(self, shard: Shard, view: View, leases: Leases, origin: str, taker: Taker) -> None:
         self.outbox = Outbox()
         self._shard = shard
         self._view = view
         self._leases = leases
-        self._clock = clock
         self._origin = origin
         self._taker = taker
         self._wake = asyncio.Event()
@@ -94,7 +90,7 @@ class Sender:
 
     def _send(self, key: Key, due: Due) -> Coroutine[Any, Any, None]:
         """Call now, so that whatever is called later comes behind it; return what waits for the answer."""
-        now, live = self._clock.now(), self._view.live(key)
+        now, live = self._shard.clock.now(), self._view.live(key)
         lease = stored_lease(live, now) if live else 0.0
         call = self._push_end(key, due) if due.ended else self._push(live, due, lease)
         self._on_the_way[key] += 1

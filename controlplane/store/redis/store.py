@@ -73,7 +73,7 @@ class RedisStore(Reads):
             for number in range(connector.partitions)
         ]
         self._clock = self._shards[FLEET].clock
-        self._fleet = fleet = Fleet(self._hints, self._shards[FLEET], self._clock, replica)
+        self._fleet = fleet = Fleet(self._hints, self._shards[FLEET], replica)
         places = Places(
             self._view,
             self._hints.nodes,
@@ -81,9 +81,7 @@ class RedisStore(Reads):
             connector.partitions,
             replicas=lambda: len(fleet.replicas),
         )
-        self._seats = Seats(
-            self._view, self._shards, self._clock, replica, places, slot=lambda: fleet.slot
-        )
+        self._seats = Seats(self._view, self._shards, replica, places, slot=lambda: fleet.slot)
         self._log = EventLog(len(self._shards), self._event, self._clock.redis_ms)
         self._events_due: deque[tuple[int, str, float, Mapping[str, object]]] = deque(
             maxlen=MAX_WAITING_EVENTS

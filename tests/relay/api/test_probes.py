@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import aiohttp
 import pytest
 
-from relay.core.addresses import IpNetwork
+from guard.addresses import IpNetwork
 from tests.relay.api.asking import assert_problem
 from tests.relay.rtc import RunningNode, running_node
 

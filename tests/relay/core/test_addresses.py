@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.addresses import network_of
-from relay.core.addresses import IpAddress, client_address, parse_address
+from guard.addresses import IpAddress, network_of
+from relay.core.addresses import client_address, parse_address
 
 PROXIES = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8:f::/48")]
 
