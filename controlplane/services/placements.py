@@ -6,6 +6,7 @@ node reports the participant, or it is clear that nobody came. Every join asks f
 
 from collections.abc import Iterable, Sequence
 
+from controlplane.core.big_dict import BigDict
 from controlplane.core.model import Assignment, NodeId, ParticipantId, RoomId
 from controlplane.store.base import Admitted, Conflict, Store
 
@@ -22,7 +23,7 @@ class Placements:
     """Who is on the way to which node. Bounded by capacity: a node is full when its places are promised."""
 
     def __init__(self) -> None:
-        self._on_the_way: dict[Key, tuple[NodeId, float]] = {}
+        self._on_the_way: BigDict[Key, tuple[NodeId, float]] = BigDict()
         """In order of time."""
         self._counts: dict[NodeId, int] = {}
         self._full: dict[NodeId, float] = {}

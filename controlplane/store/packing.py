@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import overload
 
+from controlplane.core.big_dict import BigDict
 from controlplane.core.model import (
     Assignment,
     Candidate,
@@ -42,7 +43,7 @@ _ONE_RTT = struct.Struct(f"<{RTT}i")
 _NO_NODES: Mapping[NodeId, str] = MappingProxyType({})
 _NOTHING_TOLD: Told = MappingProxyType({})
 
-_shared: dict[Names, Names] = {}
+_shared: BigDict[Names, Names] = BigDict()
 
 
 def _share(names: Names) -> Names:

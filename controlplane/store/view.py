@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush, nsmallest
 from types import MappingProxyType
 
+from controlplane.core.big_dict import BigDict
 from controlplane.core.identity import tenant_of
 from controlplane.core.model import Assignment, NodeId, ParticipantId, Role, Room, RoomId
 from controlplane.core.sums import NOBODY, Sums, access_us, adding, without
@@ -29,12 +30,12 @@ class View:
     def __init__(self) -> None:
         self._rooms: dict[RoomId, dict[ParticipantId, Assignment]] = {}
         self._sums: dict[RoomId, Sums] = {}
-        self._on_node: dict[NodeId, dict[Key, None]] = {}
+        self._on_node: dict[NodeId, BigDict[Key, None]] = {}
         self._told_of_node: dict[NodeId, Sequence[Assignment]] = {}
         """What was told last of a node's people, as long as it holds: every report asks, few change anything."""
         self._left: OrderedDict[Key, int] = OrderedDict()
         self._leases: list[tuple[float, Key]] = []
-        self._looked_at: dict[Key, float] = {}
+        self._looked_at: BigDict[Key, float] = BigDict()
         """When the lease of each is looked at next, which is never behind its end: one entry in the heap counts."""
         self.forgotten = 0
         """The highest epoch among those that were forgotten."""
@@ -122,7 +123,7 @@ class View:
         if before is None:
             self._left.pop(key, None)
         self._rooms.setdefault(room, {})[who] = assignment
-        self._on_node.setdefault(assignment.node, {})[key] = None
+        self._on_node.setdefault(assignment.node, BigDict())[key] = None
         self._told_of_node.pop(assignment.node, None)
         if before is None or _weight(before) != _weight(assignment):
             self._sums[room] = adding(without(self._sums.get(room, NOBODY), before), assignment)

@@ -1,6 +1,7 @@
 """A process that stood still does not blame Redis."""
 
 import asyncio
+import gc
 import socket
 import threading
 import time
@@ -35,3 +36,11 @@ async def test_no_answer_is_none(stands_still_s: float) -> None:
     with pytest.raises(TimeoutError):
         await wait()
     assert loop.time() - begun < 1.0
+
+
+async def test_nothing_is_left_for_the_collector() -> None:
+    gc.collect()
+    for _ in range(3):
+        async with time_limit(0.1):
+            await asyncio.sleep(0)
+    assert gc.collect() == 0

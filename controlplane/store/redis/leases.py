@@ -1,5 +1,6 @@
 """How long leases are in Redis: longer than promised, so that keeping somebody costs few writes."""
 
+from controlplane.core.big_dict import BigDict
 from controlplane.core.model import Assignment
 from controlplane.store.view import Key
 
@@ -29,7 +30,7 @@ class Leases:
     """What is known of the leases in Redis."""
 
     def __init__(self) -> None:
-        self._ends: dict[Key, float] = {}
+        self._ends: BigDict[Key, float] = BigDict()
         """By the clock of this process."""
 
     def note(self, key: Key, ends_at: float) -> None:
