@@ -6,6 +6,7 @@ are bounded, so that a broken node cannot fill the memory of the control plane.
 
 import math
 from collections.abc import Sequence, Sized
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from google.protobuf.message import DecodeError
@@ -19,6 +20,7 @@ from controlplane.core.session import (
     Endpoint,
     LinkFigures,
     LinkReport,
+    LinkSpec,
     NodeHello,
     NodeReport,
     NodeSnapshot,
@@ -50,6 +52,9 @@ MAX_COUNTER = 2**53
 
 MAX_RTT_MS = 60_000.0
 """A longer round trip is a fault of the measurement."""
+
+MAX_KNOWN_FIELDS = 100_000
+"""Links whose bytes are kept: 25 MB. A control plane of 20,000 rooms has about as many."""
 
 _KINDS = {
     common_pb2.MEDIA_KIND_AUDIO: "audio",
@@ -272,14 +277,9 @@ def _bad(code: str, detail: str) -> InvalidInputError:
 
 def snapshot_to_wire(snapshot: NodeSnapshot, *, nonce: str) -> node_pb2.Snapshot:
     """Return a snapshot as a message; `nonce` is what the node's answer will repeat."""
-    return node_pb2.Snapshot(
+    message = node_pb2.Snapshot(
         version=snapshot.version,
         nonce=nonce,
-        links=[
-            node_pb2.LinkSpec(room=link.room, from_node=link.from_node, to_node=link.to_node)
-            for link in snapshot.links
-        ],
-        peers=[_peer(peer) for peer in snapshot.peers],
         token_keys=[
             node_pb2.PublicKey(kid=kid, ed25519=key)
             for kid, key in sorted(snapshot.token_keys.items())
@@ -295,6 +295,11 @@ def snapshot_to_wire(snapshot: NodeSnapshot, *, nonce: str) -> node_pb2.Snapshot
         control_planes=snapshot.control_planes,
         turn=_turn(snapshot.turn) if snapshot.turn is not None else None,
     )
+    # Of hundreds of links and peers mostly one or two are new. Messages that follow each other merge into one.
+    message.MergeFromString(
+        b"".join([*map(_link_field, snapshot.links), *map(_peer_field, snapshot.peers)])
+    )
+    return message
 
 
 def _turn(orders: TurnOrders) -> node_pb2.TurnOrders:
@@ -312,10 +317,20 @@ def _turn(orders: TurnOrders) -> node_pb2.TurnOrders:
     )
 
 
-def _peer(peer: PeerSpec) -> node_pb2.PeerSpec:
-    return node_pb2.PeerSpec(
+@lru_cache(maxsize=MAX_KNOWN_FIELDS)
+def _link_field(link: LinkSpec) -> bytes:
+    """Return a snapshot with this link alone."""
+    spec = node_pb2.LinkSpec(room=link.room, from_node=link.from_node, to_node=link.to_node)
+    return node_pb2.Snapshot(links=[spec]).SerializeToString()
+
+
+@lru_cache(maxsize=MAX_KNOWN_FIELDS)
+def _peer_field(peer: PeerSpec) -> bytes:
+    """Return a snapshot with this peer alone."""
+    spec = node_pb2.PeerSpec(
         node=peer.node,
         region=peer.region,
         trunk_target=peer.trunk_target,
         media=common_pb2.UdpEndpoint(host=peer.media.host, port=peer.media.port),
     )
+    return node_pb2.Snapshot(peers=[spec]).SerializeToString()

@@ -60,8 +60,8 @@ class Cascades:
         """The links of each room, and what they follow from, as of its last refresh: what changes are seen against."""
         self._of_node: dict[NodeId, set[LinkSpec]] = {}
         """The same links by the nodes at their ends."""
-        self._in_order: dict[NodeId, tuple[LinkSpec, ...]] = {}
-        """The same in order, for the nodes that were asked about; dropped on a change."""
+        self._in_order: dict[NodeId, tuple[LinkSpec, ...] | None] = {}
+        """The same in order, for the nodes that were asked about; None behind a change."""
         self._turns: WeakValueDictionary[RoomId, asyncio.Lock] = WeakValueDictionary()
         self._left: dict[RoomId, list[_Left]] = {}
         """As many as were moved within MOVE_GRACE_S."""
@@ -77,15 +77,17 @@ class Cascades:
     async def of_node(self, node: NodeId, *, anew: bool = False) -> tuple[LinkSpec, ...]:
         """Return the links of all rooms that this node takes part in, in order: the same object while none changes.
 
-        Rooms that were never looked at are planned first, unless nothing changed; with `anew` all of the node's are.
+        The rooms of a node that was not asked about before are planned first if they never were; with `anew` all of
+        the node's are.
         """
         if anew or node not in self._in_order:
             rooms = {one.room for one in await self._store.assignments_on(node)}
             unknown = [id_ for id_ in rooms if id_ not in self._known]
             await self._refresh_all(rooms if anew else unknown)
-        if node not in self._in_order:
-            self._in_order[node] = tuple(sorted(self._of_node.get(node, ())))
-        return self._in_order[node]
+        links = self._in_order.get(node)
+        if links is None:
+            links = self._in_order[node] = tuple(sorted(self._of_node.get(node, ())))
+        return links
 
     def forget(self, node: NodeId) -> None:
         """Drop what is only kept for a node's sake."""
@@ -169,8 +171,8 @@ class Cascades:
         for link in change.added:
             for node in (link.from_node, link.to_node):
                 self._of_node.setdefault(node, set()).add(link)
-        for node in change.nodes:
-            self._in_order.pop(node, None)
+        for node in change.nodes & self._in_order.keys():
+            self._in_order[node] = None
 
     async def _present(self, room: RoomId, now: float) -> Sums:
         """Return the room with those who are still on the node that they are moved away from."""
