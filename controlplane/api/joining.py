@@ -38,6 +38,6 @@ async def join_again(context: ApiContext, caller: Caller, asked: Hashable) -> st
     if kept is None or not await context.joins.stands(kept.seat):
         return None
     context.overload.charge(caller.tenant, Cost.REPEAT)
-    context.metrics.joins.labels("repeated").inc()
+    context.metrics.repeats.inc()
     context.metrics.decision_seconds.observe(time.perf_counter() - begun)
     return kept.text

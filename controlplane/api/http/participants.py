@@ -2,11 +2,14 @@
 
 from collections.abc import Hashable
 
+from aiohttp import web
+
+from controlplane.api.context import ApiContext
 from controlplane.api.http.routing import Answer, Call, Routes, as_json
 from controlplane.api.joining import join, join_again
 from controlplane.api.schemas import JoinBody
 from controlplane.api.views import JoinedView, SeatView
-from controlplane.core.identity import Scope
+from controlplane.core.identity import Caller, Scope
 from controlplane.core.shedding import Cost
 
 routes = Routes()
@@ -14,15 +17,17 @@ routes = Routes()
 PATH = "/v1/rooms/{room}/participants/{participant}"
 
 
-def _asked(call: Call) -> Hashable:
+def _asked(request: web.Request, caller: Caller, raw: bytes) -> Hashable:
     """Return all of a request that its answer depends on."""
-    forwarded = tuple(call.request.headers.getall("X-Forwarded-For", ()))
-    return call.caller.tenant, call.caller.name, call.request.path, call.raw, forwarded
+    forwarded = tuple(request.headers.getall("X-Forwarded-For", ()))
+    return caller.tenant, caller.name, request.path, raw, forwarded
 
 
-async def _same_again(call: Call) -> Answer | None:
+async def _same_again(
+    request: web.Request, context: ApiContext, caller: Caller, raw: bytes
+) -> Answer | None:
     """Answer a request that was answered just before, while the seat is as it was."""
-    text = await join_again(call.context, call.caller, _asked(call))
+    text = await join_again(context, caller, _asked(request, caller, raw))
     return None if text is None else Answer(text, changed=False)
 
 
@@ -47,7 +52,8 @@ async def join_room(call: Call, body: JoinBody) -> Answer:
     call.facts["node"] = joined.node.id
     view = as_json(JoinedView.of(joined, call.caller))
     context = call.context
-    context.repeats.keep(_asked(call), joined.assignment, view, now=context.clock.now())
+    asked = _asked(call.request, call.caller, call.raw)
+    context.repeats.keep(asked, joined.assignment, view, now=context.clock.now())
     return Answer(view, status=201 if joined.created else 200, changed=joined.created)
 
 

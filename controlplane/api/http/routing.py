@@ -42,6 +42,9 @@ REQUEST_ID = "X-Request-Id"
 
 _REQUEST_ID = web.RequestKey("_REQUEST_ID", str)
 
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Of every answer."""
+
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 """RFC 9512, and what came before it."""
 
@@ -94,8 +97,8 @@ class Call:
 Handler = Callable[..., Awaitable[Answer | web.StreamResponse]]
 """(call), or (call, body), (call, query), (call, body, query) as the route declares."""
 
-Recall = Callable[[Call], Awaitable[Answer | None]]
-"""Returns the answer to a call that was made just before, or None to have it answered."""
+Recall = Callable[[web.Request, ApiContext, Caller, bytes], Awaitable[Answer | None]]
+"""Returns the answer to a call with this body that was made just before, or None to have it answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +159,15 @@ class Route:
             caller.require(self.scope)
         if self.cost is not None:
             context.overload.charge(caller.tenant, self.cost)
+        raw = await _read(request, ("application/json",)) if self.body is not None else b""
+        if self.recall is not None:
+            known = await self.recall(request, context, caller, raw)
+            if known is not None:
+                return known
         parsed = {name: PATH_IDS[name](caller, text) for name, text in request.match_info.items()}
         facts |= parsed
         text = await _yaml(request) if self.yaml_body else ""
-        raw = await _read(request, ("application/json",)) if self.body is not None else b""
         call = Call(request, context, caller, parsed, text, raw, facts)
-        if self.recall is not None and (known := await self.recall(call)) is not None:
-            return known
         arguments: list[BaseModel] = []
         if self.body is not None:
             arguments.append(_json(raw, self.body))
@@ -181,10 +186,11 @@ class Route:
 
 def request_id(request: web.Request) -> str:
     """Return the caller's id of the request, or one of our own, the same each time."""
-    known = request.get(_REQUEST_ID)
-    if known is None:
-        known = request[_REQUEST_ID] = accepted_request_id(request.headers.get(REQUEST_ID))
-    return known
+    try:
+        return request[_REQUEST_ID]
+    except KeyError:
+        request[_REQUEST_ID] = known = accepted_request_id(request.headers.get(REQUEST_ID))
+        return known
 
 
 def signalling_address(request: web.Request) -> str | None:
@@ -198,15 +204,11 @@ def signalling_address(request: web.Request) -> str | None:
 
 
 def _response(answer: Answer) -> web.Response:
-    headers = {
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-        **answer.headers,
-    }
+    headers = {**_HEADERS, **answer.headers}
     if answer.body is None:
         return web.Response(status=answer.status, headers=headers)
-    text = as_json(answer.body)
-    return web.json_response(text=text, status=answer.status, headers=headers)
+    headers["Content-Type"] = "application/json; charset=utf-8"
+    return web.Response(body=as_json(answer.body).encode(), status=answer.status, headers=headers)
 
 
 def as_json(body: BaseModel | str) -> str:
@@ -242,7 +244,7 @@ async def _read(request: web.Request, types: tuple[str, ...]) -> bytes:
         raise too_large()
     try:
         if request.content.is_eof():  # nearly always: a join fits into the packet of its headers
-            return await request.read()
+            return _not_too_large(request.content.read_nowait())
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()
     except (web.RequestPayloadError, ConnectionError) as error:
@@ -251,6 +253,13 @@ async def _read(request: web.Request, types: tuple[str, ...]) -> bytes:
     except TimeoutError as error:
         detail = f"the body did not come within {BODY_TIMEOUT_S:.0f} s"
         raise RequestError(408, "body-too-slow", detail, "send it at once") from error
+
+
+def _not_too_large(raw: bytes) -> bytes:
+    """Return a body whose length no header said."""
+    if len(raw) > MAX_BODY:
+        raise too_large()
+    return raw
 
 
 def _json(raw: bytes, model: type[_M]) -> _M:
