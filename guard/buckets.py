@@ -27,12 +27,16 @@ class TokenBucket:
         self._tokens = burst
         self._at = inf  # nothing is gained before the first event
 
-    def passes(self, now: float) -> bool:
-        """Take a token at `now`; return False if there is none."""
+    def is_empty(self, now: float) -> bool:
+        """Return whether there is no token at `now`."""
         if now > self._at:
             self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
-        if self._tokens < 1:
+        return self._tokens < 1
+
+    def passes(self, now: float) -> bool:
+        """Take a token at `now`; return False if there is none."""
+        if self.is_empty(now):
             return False
         self._tokens -= 1
         return True

@@ -38,7 +38,9 @@ class Allocator(allocator_pb2_grpc.AllocatorServiceServicer):
         try:
             self._context.overload.check(Cost.REPEAT)
             authorization = _metadata(context, "authorization")
-            caller = self._context.callers.caller(authorization, now=self._context.clock.now())
+            caller = self._context.callers.caller(
+                authorization, peer=lambda: _peer(context), now=self._context.clock.now()
+            )
             caller.require(Scope.JOIN)
             asked = _join(request, caller)
             facts |= {"room": asked.room, "participant": asked.participant}
@@ -59,11 +61,14 @@ def _metadata(context: Context, name: str) -> str | None:
     return None
 
 
+def _peer(context: Context) -> str:
+    """Return the address that calls; gRPC writes ipv4:192.0.2.1:4711 or ipv6:%5B2001:db8::1%5D:4711."""
+    return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
+
+
 def _attempt(context: Context) -> Attempt:
-    """Return who calls from where; gRPC writes an address as ipv4:192.0.2.1:4711 or ipv6:%5B2001:db8::1%5D:4711."""
-    address = unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
     request = accepted_request_id(_metadata(context, "x-request-id"))
-    return Attempt("participant.join", Scope.JOIN, address, request)
+    return Attempt("participant.join", Scope.JOIN, _peer(context), request)
 
 
 def _join(request: allocator_pb2.JoinRequest, caller: Caller) -> Join:

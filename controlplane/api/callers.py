@@ -11,14 +11,22 @@ import structlog
 from controlplane.adapters.caller_tokens import NO_TOKENS, CallerTokens
 from controlplane.adapters.watched import WatchedFile
 from controlplane.api.keys import ApiKeys, bearer
+from controlplane.core.addresses import parse_address
 from controlplane.core.identity import Caller
-from controlplane.errors import UnauthenticatedError
+from controlplane.errors import TooManyRequestsError, UnauthenticatedError
+from guard.addresses import network_of
+from guard.buckets import AddressBuckets
 
 POLL_S = 2.0
 """How late a new key works, and a revoked one stops working."""
 
 MAX_CREDENTIALS = 4096
 """Characters. Our keys have 76, JWTs about 400."""
+
+REFUSED_PER_S = 20.0
+REFUSED_BURST = 200
+"""JWTs of one address that may turn out to be no good; then none is looked at until some time has passed. To check a
+signature takes 0.15 ms, so nobody can take more than a few of each thousand milliseconds. Good ones are not counted."""
 
 log = structlog.get_logger(__name__)
 
@@ -74,12 +82,17 @@ class Callers:
     ) -> None:
         self._keys = keys
         self._tokens = tokens
+        self._refused = AddressBuckets(REFUSED_PER_S, REFUSED_BURST)
 
-    def caller(self, authorization: str | None, *, now: float) -> Caller:
+    def caller(
+        self, authorization: str | None, *, peer: Callable[[], str | None], now: float
+    ) -> Caller:
         """Return who sent an Authorization header (RFC 6750, section 2.1); `now` is in seconds since 1970.
 
+        `peer` returns the address that it came from; it is asked for where that matters.
+
         Raises UnauthenticatedError ("api-key-missing", "api-key-unknown", "credentials-too-long", and those of
-        CallerTokens.caller).
+        CallerTokens.caller), TooManyRequestsError ("jwts-refused").
         """
         credentials = bearer(authorization)
         if len(credentials) > MAX_CREDENTIALS:
@@ -87,8 +100,23 @@ class Callers:
                 "credentials-too-long", f"they have more than {MAX_CREDENTIALS} characters"
             )
         if len(self._tokens.value) and credentials.startswith("ey") and credentials.count(".") == 2:
-            return self._tokens.value.caller(credentials, now=now)
+            return self._by_token(credentials, peer(), now)
         return self._keys.value.caller(credentials)
+
+    def _by_token(self, token: str, peer: str | None, now: float) -> Caller:
+        refused = self._refused.of(network_of(parse_address(peer or "")))
+        if refused.is_empty(now):
+            raise TooManyRequestsError(
+                "jwts-refused",
+                "too many JWTs from this address were refused",
+                "come again after Retry-After; the log says why they were; behind a proxy, give --trusted-proxy",
+                retry_after_s=1,
+            )
+        try:
+            return self._tokens.value.caller(token, now=now)
+        except UnauthenticatedError:
+            refused.passes(now)
+            raise
 
     def knows(self, caller: Caller) -> bool:
         """Return whether a caller of before still may what it might."""

@@ -3,14 +3,17 @@
 import asyncio
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from controlplane.api import callers
-from controlplane.api.callers import Callers, jwks_file, key_file
+from controlplane.api.callers import REFUSED_BURST, REFUSED_PER_S, Callers, jwks_file, key_file
 from controlplane.api.http import events
-from controlplane.errors import UnauthenticatedError
+from controlplane.errors import TooManyRequestsError, UnauthenticatedError
+from tests.api import who
 from tests.api.harness import Api, running, settings
 from tests.api.test_events_http import Reader, stream
 from tests.api.who import jwks, token
@@ -108,5 +111,27 @@ async def test_a_jwt_without_a_jwks_file_is_no_key(tmp_path: Path) -> None:
         (None, "api-key-missing"),
     ):
         with pytest.raises(UnauthenticatedError) as caught:
-            known.caller(sent, now=0.0)
+            known.caller(sent, peer=lambda: None, now=0.0)
         assert caught.value.code == code
+
+
+def test_an_address_whose_jwts_are_refused_has_to_wait() -> None:
+    """Otherwise whoever sends forged ones faster than their signatures can be checked takes the whole core."""
+    known, now = who.callers(), time.time()  # noqa: TID251  tokens are made by the same clock
+    good, forged = token(), token(key=Ed25519PrivateKey.generate())
+
+    def code(sent: str, address: str | None = "203.0.113.9", later_s: float = 0.0) -> str:
+        try:
+            known.caller(f"Bearer {sent}", peer=lambda: address, now=now + later_s)
+        except UnauthenticatedError as error:
+            return error.code
+        return "ok"
+
+    assert {code(good) for _ in range(2 * REFUSED_BURST)} == {"ok"}
+    assert {code(forged) for _ in range(REFUSED_BURST)} == {"jwt-forged"}
+    for sent in (forged, good):
+        with pytest.raises(TooManyRequestsError, match="too many JWTs"):
+            code(sent)
+    assert code("a-key-that-nobody-has") == "api-key-unknown"
+    assert [code(good, other) for other in ("203.0.113.10", None)] == ["ok", "ok"]
+    assert code(good, later_s=2 / REFUSED_PER_S) == "ok"

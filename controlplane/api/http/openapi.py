@@ -122,8 +122,8 @@ def _operation(route: Route) -> Json:
 def _problem_statuses(route: Route) -> list[int]:
     has_body = route.body is not None or route.yaml_body
     statuses = {*route.problems, 500}
-    statuses |= set() if route.scope is None else {401, 403}
-    statuses |= set() if route.scope in {None, Scope.ADMIN} else {429, 503}
+    statuses |= set() if route.scope is None else {401, 403, 429}
+    statuses |= set() if route.scope in {None, Scope.ADMIN} else {503}
     statuses |= {404} if _names_a_room(route) else set()
     statuses |= {400, 408, 413, 415} if has_body else set()
     statuses |= {400} if route.query is not None or "{" in route.path else set()

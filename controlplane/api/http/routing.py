@@ -150,7 +150,9 @@ class Route:
         if self.scope is not Scope.ADMIN:
             context.overload.check(Cost.REPEAT)  # nothing is cheaper: do not even look who asks
         authorization = request.headers.get("Authorization")
-        return context.callers.caller(authorization, now=context.clock.now())
+        return context.callers.caller(
+            authorization, peer=lambda: signalling_address(request), now=context.clock.now()
+        )
 
     async def _answer(
         self, request: web.Request, context: ApiContext, caller: Caller, facts: dict[str, object]
