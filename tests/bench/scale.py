@@ -48,6 +48,8 @@ class Size:
     connects_per_s: float
     """Nodes: each brings a hundred people of whom the control plane never heard."""
     failure_s: float = 15.0
+    capacity: int = 400
+    """People that each node takes."""
 
 
 SMALL = Size(nodes=250, rooms=5_000, quiet_s=10, probes=60, connects_per_s=15)
@@ -82,7 +84,7 @@ def run_nodes(
     pipe: Connection, bundles: list[Bundle], size: Size, http_port: int, grpc_port: int
 ) -> None:
     """Run the model nodes; a process of its own."""
-    fleet = ModelFleet(bundles, size.rooms)
+    fleet = ModelFleet(bundles, size.rooms, size.capacity)
     where = Where(
         f"127.0.0.1:{grpc_port}", f"http://127.0.0.1:{http_port}", KEY, size.connects_per_s
     )

@@ -63,7 +63,10 @@ class Seen:
 class ModelNode:
     """One node."""
 
-    def __init__(self, index: int, bundle: Bundle, traffic: Traffic, seen: Seen) -> None:
+    def __init__(
+        self, index: int, bundle: Bundle, capacity: int, traffic: Traffic, seen: Seen
+    ) -> None:
+        self._capacity = capacity
         self.index, self.node, self.region = index, node_of(index), region_of(index)
         self.people: dict[tuple[str, str], int] = {}
         self._credentials = grpc.ssl_channel_credentials(bundle.ca, bundle.key, bundle.cert)
@@ -121,7 +124,7 @@ class ModelNode:
             http_url=f"http://{self.node}.example.net",
             media=common_pb2.UdpEndpoint(host="192.0.2.1", port=5000),
             trunk_target=f"{self.node}.example.net:7000",
-            capacity=400,
+            capacity=self._capacity,
             version="bench",
             engine="embedded",
         )
@@ -174,7 +177,7 @@ class ModelNode:
                     self._make()
                 report = node_pb2.Report(
                     sequence=sequence,
-                    load=len(self.people) / 400,
+                    load=len(self.people) / self._capacity,
                     rtts=self._rtts,
                     roster=self._roster,
                     figures=self._figures[sequence % VARIANTS],
@@ -228,10 +231,10 @@ def _tracks(who: str) -> Iterator[node_pb2.TrackReport]:
 class ModelFleet:
     """All nodes, and the people on them: three of a room on one node, two on another."""
 
-    def __init__(self, bundles: Iterable[Bundle], rooms: int) -> None:
+    def __init__(self, bundles: Iterable[Bundle], rooms: int, capacity: int) -> None:
         self.traffic, self.seen = Traffic(), Seen()
         self.nodes = [
-            ModelNode(index, bundle, self.traffic, self.seen)
+            ModelNode(index, bundle, capacity, self.traffic, self.seen)
             for index, bundle in enumerate(bundles)
         ]
         self.by_name = {node.node: node for node in self.nodes}
@@ -260,13 +263,14 @@ class ModelFleet:
                     self._moved(json.loads(line[5:]))
 
     def _moved(self, data: dict[str, Any]) -> None:
+        """Let somebody go, unless they never came to where they should have been."""
         to = self.by_name.get(data["node"])
         before = self.by_name.get(data.get("from_node") or "")
-        if before is not None:
-            before.people.pop((data["room"], data["participant"]), None)
-        if to is not None:
-            to.arrive(data["room"], data["participant"], data["epoch"])
-            self.arrived += data.get("from_node") in self.killed
+        key = data["room"], data["participant"]
+        if to is None or before is None or before.people.pop(key, None) is None:
+            return
+        to.arrive(*key, data["epoch"])
+        self.arrived += before.node in self.killed
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Joins over HTTP: how many new ones and repeats one core serves with a local Redis, and how long they take at half.
 
-The control plane is the real one, alone on a core, with 192 model nodes in 16 regions over mTLS. Load, nodes and Redis
-have the other cores. The peer is an aiohttp server on the same core that only reads requests and answers as much.
+The control plane is the real one, alone on a core, with 48 and with 192 model nodes in 16 regions over mTLS. Load,
+nodes and Redis have the other cores. The peer is an aiohttp server on the same core that only reads requests and
+answers as much.
 """
 
 import asyncio
@@ -33,8 +34,11 @@ from tests.bench.scale import AUTHORIZED, Plane, Size, certificates, end, run_no
 from tests.bench.scale_nodes import REGIONS, region_of
 from tests.store.servers import RedisServer
 
-NODES = 16 * 12
-FLEET = Size(nodes=NODES, rooms=0, quiet_s=0, probes=0, connects_per_s=50)
+FLEETS = tuple(
+    Size(nodes=nodes, rooms=0, quiet_s=0, probes=0, connects_per_s=50, capacity=76_800 // nodes)
+    for nodes in (16 * 3, 16 * 12)
+)
+"""So many people as the joins of the whole bench bring fit into either."""
 PER_ROOM = 8
 SECONDS = 6.0
 SEATS = 40
@@ -157,7 +161,8 @@ KINDS = (
     Kind(
         "the same people with other probes",
         "",
-        lambda: _any_of([one for seed in range(2, 12) for one in _seats(seed)]),
+        # So many that nobody asks the same again within the seconds in which that is a repeat.
+        lambda: _any_of([one for seed in range(2, 502) for one in _seats(seed)]),
     ),
     # Last: nobody comes, so a minute later these people expire, which costs as well.
     Kind("new joins", " (goal 3000)", lambda: _joins(f"r{next(_names)}", random.Random(1))),  # noqa: S311
@@ -166,7 +171,11 @@ KINDS = (
 
 def report() -> str:
     """Return the figures, a line each."""
-    bundle, bundles = certificates(NODES)
+    return "\n".join(line for fleet in FLEETS for line in _report(fleet))
+
+
+def _report(size: Size) -> list[str]:
+    bundle, bundles = certificates(size.nodes)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         redis = RedisServer()
         stack.callback(redis.close)
@@ -176,21 +185,21 @@ def report() -> str:
         _place(server=False)
         nodes, theirs = multiprocessing.get_context("spawn").Pipe()
         fleet = multiprocessing.get_context("spawn").Process(
-            target=run_nodes, args=(theirs, bundles, FLEET, plane.http, plane.grpc)
+            target=run_nodes, args=(theirs, bundles, size, plane.http, plane.grpc)
         )
         fleet.start()
         theirs.close()
         stack.callback(end, fleet)
         stack.callback(nodes.send, ("stop",))
-        return "\n".join(asyncio.run(_measured(plane, peer)))
+        return asyncio.run(_measured(plane, peer, size.nodes))
 
 
-async def _measured(plane: Server, peer: Server) -> list[str]:
+async def _measured(plane: Server, peer: Server, nodes: int) -> list[str]:
     async with aiohttp.ClientSession(headers=AUTHORIZED) as session:
         watched = Plane(plane.process.pid, f"http://127.0.0.1:{plane.http}", session)
-        await watched.until(lambda one: one >= NODES, "thalweg_nodes", state="serving")
+        await watched.until(lambda one: one >= nodes, "thalweg_nodes", state="serving")
         await drive(plane.http, iter(_seats(1)), seconds=SECONDS)
-        return [await _line(kind, plane, peer, watched) for kind in KINDS]
+        return [f"{nodes} nodes: {await _line(kind, plane, peer, watched)}" for kind in KINDS]
 
 
 async def _line(kind: Kind, plane: Server, peer: Server, watched: Plane) -> str:
