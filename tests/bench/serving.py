@@ -182,6 +182,7 @@ def _report(size: Size) -> list[str]:
         bundle.write(Path(folder))
         plane = stack.enter_context(_server(run_plane, folder, parse_target(redis.url)))
         peer = stack.enter_context(_server(run_peer))
+        stack.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
         _place(server=False)
         nodes, theirs = multiprocessing.get_context("spawn").Pipe()
         fleet = multiprocessing.get_context("spawn").Process(
