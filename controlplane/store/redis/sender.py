@@ -17,6 +17,9 @@ from controlplane.store.view import Key, View, key_of
 AT_ONCE = 256
 """Due changes that are sent together."""
 
+PAUSE_S = 0.05
+"""After none of them could be sent: as many calls wait as may, or the way was lost just now."""
+
 
 class Taker(Protocol):
     """Who takes in what Redis knows better."""
@@ -80,7 +83,9 @@ class Sender:
             await self._wake.wait()
             self._wake.clear()
             while len(self.outbox) and self._shard.is_up:
-                await asyncio.gather(*[self._send(*one) for one in self.outbox.take(AT_ONCE)])
+                due = self.outbox.take(AT_ONCE)
+                if not any(await asyncio.gather(*[self._send(*one) for one in due])):
+                    await asyncio.sleep(PAUSE_S)
 
     async def send_first(self, key: Key) -> None:
         """Send what is due of somebody whom a script is going to judge."""
@@ -88,8 +93,11 @@ class Sender:
         if due is not None:
             await self._send(key, due)
 
-    def _send(self, key: Key, due: Due) -> Coroutine[Any, Any, None]:
-        """Call now, so that whatever is called later comes behind it; return what waits for the answer."""
+    def _send(self, key: Key, due: Due) -> Coroutine[Any, Any, bool]:
+        """Call now, so that whatever is called later comes behind it; return what waits for the answer.
+
+        That returns False when there was none.
+        """
         now, live = self._shard.clock.now(), self._view.live(key)
         lease = stored_lease(live, now) if live else 0.0
         call = self._push_end(key, due) if due.ended else self._push(live, due, lease)
@@ -115,7 +123,7 @@ class Sender:
 
     async def _answered(
         self, key: Key, due: Due, call: Awaitable[Reply] | None, *, lease_until: float
-    ) -> None:
+    ) -> bool:
         try:
             what, *rest = (await call).values if call else (b"",)
         except (Away, asyncio.CancelledError) as error:
@@ -123,7 +131,7 @@ class Sender:
             self._wake.set()
             if not isinstance(error, Away):
                 raise
-            return
+            return False
         finally:
             self._on_the_way[key] -= 1
             if not self._on_the_way[key]:
@@ -136,6 +144,7 @@ class Sender:
             self.add(key, Due(Part.ALL))
         elif what == b"ok" and not due.ended and self._view.live(key) is not None:
             self._leases.note(key, lease_until)
+        return True
 
 
 def _parts(live: Assignment, wanted: Part) -> tuple[bytes, bytes, bytes]:
