@@ -14,6 +14,8 @@ from typing import Any
 from aioice import stun, turn
 
 ANSWER_S = 8.0
+PORTS = 3
+"""Tries with another port of our own."""
 FAMILY = "REQUESTED-ADDRESS-FAMILY"
 IPV6 = 0x02000000
 
@@ -104,12 +106,31 @@ async def allocate(order: dict[str, Any]) -> Any:
     return results
 
 
+async def allocate4(client: turn.TurnClientProtocol) -> None:
+    await client.connect()
+
+
+async def connected(
+    order: dict[str, Any],
+    allocate: Callable[[turn.TurnClientProtocol], Awaitable[None]] = allocate4,
+) -> turn.TurnClientProtocol:
+    """Return a client with an allocation.
+
+    When its port was somebody's just before, the server says 437 and another one is to be taken (RFC 8656, 7.4).
+    """
+    for _ in range(PORTS):
+        client = await open_client(order)
+        answer = await tried(allocate(client))
+        if answer == "ok":
+            return client
+        client.transport.close()
+        assert answer == "437", f"no allocation: {answer}"
+    raise AssertionError(f"{PORTS} ports were somebody's just before")
+
+
 async def peers(order: dict[str, Any]) -> Any:
     """Ask for permission and a channel to each peer, over an allocation of the peer's family."""
-    clients = {4: await open_client(order), 6: await open_client(order)}
-    await clients[4].connect()
-    six = await tried(allocate6(clients[6]))
-    assert six == "ok", f"no IPv6 allocation: {six}"
+    clients = {4: await connected(order), 6: await connected(order, allocate6)}
     results: dict[str, list[str]] = {}
     for number, peer in enumerate(order["peers"]):
         client = clients[ipaddress.ip_address(peer).version]
@@ -128,10 +149,9 @@ async def peers(order: dict[str, Any]) -> Any:
 
 async def hold(order: dict[str, Any]) -> Any:
     """Keep an allocation with an echo going: a line for each line that comes in, until there is none more."""
-    client = await open_client(order)
+    client = await connected(order)
     receiver = Receiver()
     client.receiver = receiver
-    await client.connect()
     say("ok")
     peer = tuple(order["peer"])
     loop = asyncio.get_running_loop()
