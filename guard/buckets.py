@@ -77,6 +77,10 @@ class AddressBuckets(Buckets[bytes]):
     def __init__(self, rate: float, burst: float, most: int = MAX_NETWORKS) -> None:
         super().__init__(rate, burst, most)
 
+    def of_address(self, address: IpAddress | None) -> TokenBucket:
+        """Return the bucket of an address; all that are unknown share one."""
+        return self.of(network_of(address))
+
     def passes(self, address: IpAddress | None, now: float) -> bool:
-        """Return whether one more event for `address` passes at `now`; all that are unknown share one bucket."""
-        return self.of(network_of(address)).passes(now)
+        """Return whether one more event for `address` passes at `now`."""
+        return self.of_address(address).passes(now)

@@ -11,7 +11,7 @@ import asyncio
 import gc
 
 EVERY_S = 0.1
-"""What is new of a thousand nodes in this time is looked at in 5 ms; nothing else happens meanwhile."""
+"""What is new of 192 nodes and 220 joins a second in this time is looked at in 2 ms; nothing else happens meanwhile."""
 
 ALL_EVERY_S = 6 * 3600.0
 """A session leaves a few kilobytes; a thousand nodes that reconnect every hour leave 20 MB until then."""

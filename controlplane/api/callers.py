@@ -14,7 +14,6 @@ from controlplane.api.keys import ApiKeys, bearer
 from controlplane.core.addresses import parse_address
 from controlplane.core.identity import Caller
 from controlplane.errors import TooManyRequestsError, UnauthenticatedError
-from guard.addresses import network_of
 from guard.buckets import AddressBuckets
 
 POLL_S = 2.0
@@ -104,7 +103,7 @@ class Callers:
         return self._keys.value.caller(credentials)
 
     def _by_token(self, token: str, peer: str | None, now: float) -> Caller:
-        refused = self._refused.of(network_of(parse_address(peer or "")))
+        refused = self._refused.of_address(parse_address(peer or ""))
         if refused.is_empty(now):
             raise TooManyRequestsError(
                 "jwts-refused",

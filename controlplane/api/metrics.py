@@ -23,7 +23,7 @@ class Metrics:
             ["result"], registry=registry,
         )  # fmt: skip
         self.repeats = self.joins.labels("repeated")
-        """To look it up each time would be a fiftieth of a repeat's cost."""
+        """To look it up each time would be a seventieth of a repeat's cost."""
         self.decision_seconds = Histogram(
             "thalweg_decision_seconds", "Time from a valid join to its answer, in seconds.",
             buckets=DECISION_BUCKETS, registry=registry,

@@ -49,10 +49,10 @@ CONNECTING_S = 10.0
 """Who was assigned within this time and is not live yet is probably connecting, and is not sent elsewhere meanwhile."""
 
 ROOMS_PER_SWEEP = 50
-"""100 rooms a second or more, a tenth of one core: a room of eight takes a millisecond."""
+"""90 rooms a second, a tenth of one core: a room of eight takes a millisecond, and then the sweep rests."""
 
 PAUSE_S = 0.005
-"""Between two rooms. A join takes a dozen turns of the loop: with a plan in each of them it would wait for them all."""
+"""Between two rooms. A join takes several turns of the loop: with a plan in each of them it would wait for them all."""
 
 REST_S = 1.0
 """Moves are spread over the minute that the policy gives them, second by second: each changes the snapshots of a few

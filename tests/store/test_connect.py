@@ -178,19 +178,21 @@ def _replicas_of(sentinel: Sentinel) -> bytes:
 
 async def test_a_new_master_is_gone_to_before_everybody_follows_it() -> None:
     """The Sentinel that leads the fail-over calls the old master down, and the master, until the last one does."""
-    servers = [RedisServer()]
-    follows = ("--replicaof", "127.0.0.1", str(servers[0].port))
-    deaf = [word for name in ("SYNC", "PSYNC") for word in ("--rename-command", name, f"NO{name}")]
-    servers.append(RedisServer(*follows, *deaf))
-    servers.append(RedisServer(*follows, "--replica-priority", "0"))
-    heir = servers[1]
-    wait_until(lambda: servers[0].command("INFO", "replication").count(b"state=online") == 2)
-    sentinel = Sentinel(servers[0].port, 500, quorum=1)
-    connector = connector_of(parse_target(f"redis+sentinel://127.0.0.1:{sentinel.port}/{NAME}"))
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        master = stack.enter_context(contextlib.closing(RedisServer()))
+        follows = ("--replicaof", "127.0.0.1", str(master.port))
+        names = ("SYNC", "PSYNC")
+        deaf = [word for name in names for word in ("--rename-command", name, f"NO{name}")]
+        heir = stack.enter_context(contextlib.closing(RedisServer(*follows, *deaf)))
+        never = ("--replica-priority", "0")
+        stack.enter_context(contextlib.closing(RedisServer(*follows, *never)))
+        wait_until(lambda: master.command("INFO", "replication").count(b"state=online") == 2)
+        sentinel = stack.enter_context(contextlib.closing(Sentinel(master.port, 500, quorum=1)))
         wait_until(lambda: b"slave-priority\r\n$1\r\n0" in _replicas_of(sentinel))
+        connector = connector_of(parse_target(f"redis+sentinel://127.0.0.1:{sentinel.port}/{NAME}"))
+        stack.push_async_callback(connector.close)
         assert (await connector.connect(0)).generation == 0
-        servers[0].kill()
+        master.kill()
         async with asyncio.timeout(10):
             while True:
                 await asyncio.sleep(0.05)
@@ -200,7 +202,3 @@ async def test_a_new_master_is_gone_to_before_everybody_follows_it() -> None:
         assert b"o_down" in sentinel.command("SENTINEL", "MASTER", NAME)
         assert (await link.client.info("server"))["tcp_port"] == heir.port
         assert link.generation == 1
-    finally:
-        await connector.close()
-        for one in (sentinel, *servers):
-            one.close()

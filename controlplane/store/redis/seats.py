@@ -319,10 +319,7 @@ class Seats:
             return self._sender(key).wants(key, own=own)
         if not own:
             # An old entry of the log, mostly. But a replica may have brought in what Redis had lost, not knowing more.
-            ended = 0 if live else self._view.last_epoch(key)
-            self._sender(key).add(
-                key, Due(ended=ended, reason=LATE, at=self._shard(key).clock.now())
-            )
+            self._repeat(key, ended=0 if live else self._view.last_epoch(key))
         return False
 
     def take_end(self, key: Key, epoch: int, *, own: bool) -> None:
@@ -356,9 +353,7 @@ class Seats:
         for key, epoch in present.items():
             last = self._view.last_epoch(key)
             if self._view.live(key) is None and last >= epoch:
-                self._sender(key).add(
-                    key, Due(ended=last, reason=LATE, at=self._shard(key).clock.now())
-                )
+                self._repeat(key, ended=last)
         self._places.rejoined(partition)
 
     # --- inside ---------------------------------------------------------------------------------
@@ -368,6 +363,10 @@ class Seats:
 
     def _sender(self, key: Key) -> Sender:
         return self._senders[partition_of(key[0], len(self._shards))]
+
+    def _repeat(self, key: Key, *, ended: int) -> None:
+        """Tell Redis again what it should know: that everything up to an epoch ended, or with 0 who is there."""
+        self._sender(key).add(key, Due(ended=ended, reason=LATE, at=self._shard(key).clock.now()))
 
     def _put(self, assignment: Assignment, *, lease: float) -> None:
         self._view.put(assignment)
